@@ -1,0 +1,116 @@
+"""Which values a backend really writes to memory, and which it computes inside the kernel that reads them.
+
+Calibrated against compiled programs, not against wishes. XLA:CPU (jax 0.10, library fusions off) fuses
+elementwise chains, broadcasts, slices and short reductions into elementwise readers; it does not fuse
+anything into a matrix product, a convolution, a sort, a call into LAPACK, or a long reduction, which
+it first rewrites as a tree. XLA:GPU also fuses into reductions.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from memline.ir.graph import Graph, Loop, Node, Op, Value
+from memline.rules import elementwise
+
+_MOVES = frozenset(
+    """broadcast_in_dim reshape squeeze transpose slice pad iota rev concatenate dynamic_slice gather
+    select_n convert_element_type bitcast_convert_type split copy expand_dims reduce_precision
+    random_bits threefry2x32 clamp random_wrap random_unwrap optimization_barrier""".split()
+)
+_REDUCTIONS = frozenset(
+    """reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor argmax argmin
+    reduce_precision""".split()
+)
+_NEVER_FUSED = frozenset(["concatenate"])
+
+
+@dataclass(frozen=True)
+class FusionModel:
+    """What one backend fuses.
+
+    Attributes:
+      short_reduction: a reduction over at most so many elements is computed inside its reader, and
+        computes what it reads inside itself.
+      fuses_into_reductions: whether long reductions compute their operand inside themselves.
+    """
+
+    name: str
+    short_reduction: int
+    fuses_into_reductions: bool
+
+    def materialised(self, graph: Graph) -> frozenset[Value]:
+        """Returns the values of a graph that get a buffer of their own; bodies of loops not included.
+
+        Inputs of a loop's body count too: a chunk that is read by a fusing kernel is never copied out.
+        """
+        outputs = set(graph.outputs)
+        found = {v for v in graph.values() if v in outputs or not self._is_inlined(graph, v)}
+        return frozenset(found)
+
+    def _is_inlined(self, graph: Graph, v: Value) -> bool:
+        maker = graph.producer.get(v)
+        if maker is not None and not self.can_be_inlined(maker):
+            return False
+        uses = graph.consumers.get(v, ())
+        if not all(self.inlines_operands(node) for node, _ in uses):
+            return False
+        return len({id(node) for node, _ in uses}) <= 1 or not _is_costly(maker)
+
+    def can_be_inlined(self, node: Node) -> bool:
+        """Whether the node's result may be computed inside the kernel that reads it."""
+        if isinstance(node, Loop) or node.kind in _NEVER_FUSED or len(node.outputs) != 1:
+            return False
+        if node.kind in _REDUCTIONS:
+            return _reduced_size(node) <= self.short_reduction
+        return is_elementwise(node) or node.kind in _MOVES
+
+    def inlines_operands(self, node: Node) -> bool:
+        """Whether the node's kernel may compute its operands inside itself."""
+        if isinstance(node, Loop):
+            return False
+        if node.kind in _REDUCTIONS:
+            return self.fuses_into_reductions or _reduced_size(node) <= self.short_reduction
+        return is_elementwise(node) or node.kind in _MOVES or node.kind == "dynamic_update_slice"
+
+
+CPU = FusionModel("cpu", short_reduction=32, fuses_into_reductions=False)
+GPU = FusionModel("gpu", short_reduction=1 << 62, fuses_into_reductions=True)
+
+
+def model_for(platform: str) -> FusionModel:
+    """Returns the fusion model of a platform; an unknown one is taken to fuse as XLA:GPU does."""
+    return CPU if platform == "cpu" else GPU
+
+
+def is_elementwise(node: Node) -> bool:
+    """Whether the node is an op with the elementwise axes rule."""
+    return isinstance(node, Op) and node.primitive in _ELEMENTWISE
+
+
+def is_view(node: Node) -> bool:
+    """Whether the node's result is its operand's buffer seen otherwise, so that it takes no memory."""
+    if isinstance(node, Loop):
+        return False
+    if node.kind in ("reshape", "squeeze", "expand_dims", "stop_gradient"):
+        return True
+    if node.kind == "broadcast_in_dim":
+        return math.prod(node.inputs[0].shape) == math.prod(node.outputs[0].shape)
+    if node.kind == "transpose":
+        kept = [a for a in node.params["permutation"] if node.inputs[0].shape[a] != 1]
+        return kept == sorted(kept)
+    return False
+
+
+def _reduced_size(op: Op) -> int:
+    axes = op.params.get("axes", ())
+    return math.prod(op.inputs[0].shape[a] for a in axes)
+
+
+def _is_costly(node: Node | None) -> bool:
+    return isinstance(node, Op) and (node.primitive in _COSTLY or node.kind in _REDUCTIONS)
+
+
+_COSTLY = frozenset(elementwise.COSTLY.values())
+_ELEMENTWISE = frozenset([*elementwise.CHEAP.values(), *elementwise.COSTLY.values()])

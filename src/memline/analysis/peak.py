@@ -1,0 +1,206 @@
+"""The planned peak: how many bytes a graph holds at each point of its run, by lifetimes alone.
+
+A value that gets a buffer holds it from the node that makes it to the last node that reads it.
+Arguments and results hold theirs throughout, as XLA allocates them. A loop holds its accumulators and
+stacked results, and inside it what its body holds at its worst. Values that a kernel computes in
+passing hold nothing; views share their operand's buffer; an elementwise kernel writes over an operand
+that it is the last to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from memline.analysis.fusion import FusionModel, is_elementwise, is_view
+from memline.ir.graph import Graph, Loop, Node, Op, Value
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is held while one node runs."""
+
+    node: Node
+    loops: tuple[Loop, ...]
+    """The loops that the node is in, outermost first."""
+    total_bytes: int
+    live: tuple[Value, ...]
+    """The temporaries held, biggest first, those of the enclosing loops' surroundings included."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A graph's use of memory over its run; all in bytes, arguments and results included."""
+
+    argument_bytes: int
+    output_bytes: int
+    alias_bytes: int
+    moments: tuple[Moment, ...]
+
+    @property
+    def fixed_bytes(self) -> int:
+        """What no plan can change: arguments and results, those that share a buffer counted once."""
+        return self.argument_bytes + self.output_bytes - self.alias_bytes
+
+    @property
+    def total_bytes(self) -> int:
+        """The planned peak."""
+        return max((m.total_bytes for m in self.moments), default=self.fixed_bytes)
+
+    @property
+    def temp_bytes(self) -> int:
+        """The planned peak less arguments and results."""
+        return self.total_bytes - self.fixed_bytes
+
+    @property
+    def worst(self) -> Moment | None:
+        """The moment of the peak; the last of several."""
+        return max(self.moments, key=lambda m: m.total_bytes, default=None)
+
+    def excess_bytes(self, limit_bytes: int) -> int:
+        """The bytes over the limit, summed over the moments: how far there is still to go."""
+        return sum(max(0, m.total_bytes - limit_bytes) for m in self.moments)
+
+
+def peak_of(graph: Graph, fusion: FusionModel, alias_bytes: int = 0) -> Peak:
+    """Returns the planned use of memory of a graph; `alias_bytes` of the arguments are donated to results."""
+    arguments = sum(v.size_bytes for v in graph.inputs) + sum(c.size_bytes for c in graph.consts)
+    made = {v for v in graph.outputs if v in graph.producer}
+    passed = [v for v in graph.outputs if v not in graph.producer]
+    outputs = sum(v.size_bytes for v in made) + sum(v.size_bytes for v in passed)
+    fixed = arguments + outputs - alias_bytes
+    walker = _Walker(fusion)
+    walker.walk(graph, fixed, (), (), held=frozenset(made))
+    return Peak(arguments, outputs, alias_bytes, tuple(walker.moments))
+
+
+class _Walker:
+    def __init__(self, fusion: FusionModel) -> None:
+        self.fusion = fusion
+        self.moments: list[Moment] = []
+
+    def walk(
+        self,
+        graph: Graph,
+        base_bytes: int,
+        outer: tuple[Value, ...],
+        loops: tuple[Loop, ...],
+        held: frozenset[Value],
+    ) -> None:
+        """Appends a moment for each node; `held` are results whose buffers `base_bytes` has already."""
+        buffers = self.fusion.materialised(graph)
+        root = _view_roots(graph)
+        last_use = _last_uses(graph, buffers, root)
+        inputs = set(graph.inputs)
+        live: dict[Value, int] = {}
+        if loops:  # chunks that the body copies out of what it slices
+            for v in graph.inputs[1 : 1 + len(loops[-1].sliced)]:
+                if v in buffers and v in last_use:
+                    live[v] = v.size_bytes
+        total = sum(live.values())
+        in_place = _in_place_results(graph, len(loops[-1].carried) if loops else 0)
+        for index, node in enumerate(graph.nodes):
+            new = {
+                v: v.size_bytes
+                for v in node.outputs
+                if v in buffers and root(v) == v and v not in held and v not in in_place and v not in inputs
+            }
+            dying = [v for v in live if last_use[v] <= index]
+            reused = 0
+            if is_elementwise(node):
+                sizes = sorted((live[v] for v in dying), reverse=True)
+                reused = min(sum(new.values()), sizes[0]) if sizes else 0
+            elif isinstance(node, Loop):  # accumulators are written over their first values
+                reused = sum(live[v] for v in node.carried if v in dying)
+            during = base_bytes + total + sum(new.values()) - reused + workspace_bytes(node)
+            held_now = tuple(sorted((*live, *new), key=lambda v: -v.size_bytes)) + outer
+            self.moments.append(Moment(node, loops, during, held_now[:64]))
+            if isinstance(node, Loop):
+                carried_out = frozenset()
+                self.walk(node.body, during, held_now, (*loops, node), carried_out)
+            for v in dying:
+                total -= live.pop(v)
+            for v, size_bytes in new.items():
+                if last_use.get(v, -1) > index:
+                    live[v] = size_bytes
+                    total += size_bytes
+
+
+def _view_roots(graph: Graph) -> Callable[[Value], Value]:
+    roots: dict[Value, Value] = {}
+    for node in graph.nodes:
+        if is_view(node):
+            operand = node.inputs[0]
+            roots[node.outputs[0]] = roots.get(operand, operand)
+    return lambda v: roots.get(v, v)
+
+
+def _last_uses(
+    graph: Graph, buffers: frozenset[Value], root: Callable[[Value], Value]
+) -> dict[Value, int]:
+    """Returns the index of the last node whose kernel reads each buffer, through inlined readers and views."""
+    last: dict[Value, int] = {}
+    # A node whose result is computed elsewhere reads its operands there: go backwards so that the
+    # readers of a result are known before those of its operands.
+    for index in range(len(graph.nodes) - 1, -1, -1):
+        node = graph.nodes[index]
+        when = index
+        for v in node.outputs:
+            if v not in buffers or root(v) != v:
+                when = max(when, last.get(v, index))
+        for v in node.inputs:
+            if not v.is_const:
+                last[v] = max(last.get(v, -1), when)
+                last[root(v)] = max(last.get(root(v), -1), when)
+    for v in graph.outputs:
+        last[v] = last[root(v)] = len(graph.nodes)
+    return last
+
+
+def _in_place_results(graph: Graph, carried: int) -> frozenset[Value]:
+    """Returns a body's new accumulators that are written over the old ones."""
+    old = set(graph.inputs[len(graph.inputs) - carried :]) if carried else set()
+    found = set()
+    for v in graph.outputs[:carried]:
+        maker = graph.producer.get(v)
+        if maker is not None and is_elementwise(maker) and any(x in old for x in maker.inputs):
+            found.add(v)
+            # A matrix product that is only added to an accumulator is added to it where it lies.
+            found.update(
+                x
+                for x in maker.inputs
+                if len(graph.consumers[x]) == 1 and _is_product(graph.producer.get(x))
+            )
+    return frozenset(found)
+
+
+def _is_product(node: Node | None) -> bool:
+    return node is not None and node.kind == "dot_general"
+
+
+def workspace_bytes(node: Node) -> int:
+    """Returns the bytes a node's kernel takes for itself: layout copies and scratch."""
+    if not isinstance(node, Op):
+        return 0
+    kind = node.kind
+    if kind == "triangular_solve" or kind == "cholesky" or kind in ("lu", "eigh", "svd", "geqrf"):
+        return sum(v.size_bytes for v in node.inputs)
+    if kind in ("sort", "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"):
+        return sum(v.size_bytes for v in node.outputs)
+    if kind == "top_k":
+        return 0 if str(node.inputs[0].dtype) == "float32" else 2 * node.inputs[0].size_bytes
+    if kind == "dot_general":
+        return _dot_copies_bytes(node)
+    return 0
+
+
+def _dot_copies_bytes(op: Op) -> int:
+    """Operands whose batch axes do not lead are copied into that order first."""
+    contract, batch = op.params["dimension_numbers"]
+    copied = 0
+    for v, contracted, batched in zip(op.inputs, contract, batch, strict=True):
+        free = [a for a in range(v.ndim) if a not in contracted and a not in batched]
+        order_a, order_b = [*batched, *free, *contracted], [*batched, *contracted, *free]
+        if list(range(v.ndim)) not in (order_a, order_b):
+            copied += v.size_bytes
+    return copied

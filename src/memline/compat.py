@@ -1,0 +1,156 @@
+"""The only file that touches JAX internals: one place to mend when JAX moves (0.10 and 0.11)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import jax
+import numpy as np
+from jax._src import config as _config
+from jax._src import core as _core
+from jax._src import source_info_util as _source_info
+from jax._src.interpreters import ad as _ad
+from jax._src.interpreters import batching as _batching
+from jax._src.interpreters import mlir as _mlir
+from jax.extend import core as _jex
+
+Literal = _jex.Literal
+Primitive = _jex.Primitive
+ClosedJaxpr = _jex.ClosedJaxpr
+Jaxpr = _jex.Jaxpr
+ShapedArray = jax.core.ShapedArray
+Tracer = jax.core.Tracer
+
+
+def aval_of(x: Any) -> Any:
+    """Returns the abstract value of an array, numpy array, Python scalar or tracer."""
+    return jax.typeof(x)
+
+
+def shaped(shape: Sequence[int], dtype: Any, weak_type: bool = False) -> Any:
+    """Returns a `ShapedArray`; extended dtypes (PRNG keys) are kept as they are."""
+    return ShapedArray(tuple(int(s) for s in shape), dtype, weak_type=weak_type)
+
+
+def itemsize_bytes(dtype: Any) -> int:
+    """Returns the bytes one element takes, also for PRNG keys and sub-byte integers (rounded up)."""
+    if jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
+        impl = getattr(dtype, "_impl", None)
+        if impl is not None:
+            return int(np.prod(impl.key_shape, dtype=np.int64)) * 4
+        return int(getattr(dtype, "itemsize", 4))
+    return int(np.dtype(dtype).itemsize)
+
+
+def is_array_aval(aval: Any) -> bool:
+    """Tells whether an abstract value is a plain array (not a token, a ref or another object)."""
+    return isinstance(aval, ShapedArray)
+
+
+def source_of(eqn: Any) -> tuple[str, int, str] | None:
+    """Returns (file, line, function) of the user's own frame behind an equation, or None."""
+    frame = _source_info.user_frame(eqn.source_info.traceback)
+    if frame is None:
+        return None
+    return frame.file_name, frame.start_line, frame.function_name
+
+
+def bind(primitive: Any, params: dict[str, Any], inputs: Sequence[Any], context: Any = None) -> list[Any]:
+    """Applies a primitive to values, as evaluating its equation would, under its own context."""
+    manager = context.manager if context is not None else contextlib.nullcontext()
+    with manager:
+        result = primitive.bind(*inputs, **primitive.get_bind_params(params))
+    return list(result) if primitive.multiple_results else [result]
+
+
+def tracing_is_inactive() -> bool:
+    """Tells whether no JAX transformation is under way, so that a call may run at once."""
+    return _core.trace_state_clean()
+
+
+def trace_context() -> Any:
+    """Returns a hashable token for every global setting that changes what a trace produces."""
+    return _config.trace_context()
+
+
+def subjaxprs(params: dict[str, Any]) -> list[Any]:
+    """Returns the jaxprs found in an equation's parameters (branches, bodies, callees)."""
+    return list(_core.jaxprs_in_params(params))
+
+
+def cpu_option_names() -> frozenset[str]:
+    """Returns the compile-option names that this jaxlib accepts among those memline may set."""
+    known = set()
+    for name, value in (
+        ("xla_cpu_experimental_ynn_fusion_type", ""),
+        ("xla_disable_hlo_passes", "dot-library-rewriter"),
+    ):
+        try:
+            jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
+        except Exception:  # jaxlib raises several kinds; any refusal means "not known here"
+            continue
+        known.add(name)
+    return frozenset(known)
+
+
+def new_primitive(
+    name: str,
+    *,
+    impl: Callable[..., Any],
+    abstract_eval: Callable[..., Any],
+    lower: Callable[..., Any],
+    batch: Callable[..., Any],
+    jvp: Callable[..., Any],
+    transpose: Callable[..., Any],
+) -> Any:
+    """Returns a new multiple-result primitive with all of its interpretation rules registered.
+
+    `lower` is a plain JAX function of the primitive's inputs and parameters, traced into place.
+    """
+    primitive = _core.Primitive(name)
+    primitive.multiple_results = True
+    primitive.def_impl(impl)
+    primitive.def_abstract_eval(abstract_eval)
+    _batching.primitive_batchers[primitive] = batch
+    _ad.primitive_jvps[primitive] = jvp
+    _ad.primitive_transposes[primitive] = transpose
+    _mlir.register_lowering(primitive, _mlir.lower_fun(lower, multiple_results=True))
+    return primitive
+
+
+def instantiate_zeros(tangent: Any) -> Any:
+    """Turns a symbolic zero tangent into an array of zeros."""
+    return _ad.instantiate_zeros(tangent)
+
+
+def is_symbolic_zero(tangent: Any) -> bool:
+    """Tells whether a tangent or cotangent is a symbolic zero."""
+    return type(tangent) is _ad.Zero
+
+
+def symbolic_zero(aval: Any) -> Any:
+    """Returns the symbolic zero tangent of an abstract value."""
+    return _ad.Zero(cast(Any, aval).to_tangent_aval())
+
+
+def is_undefined_primal(x: Any) -> bool:
+    """Tells whether a transposition's argument is one of its linear inputs."""
+    return _ad.is_undefined_primal(x)
+
+
+def named_primitive(name: str) -> Any:
+    """Returns the primitive that JAX's internals call by that name, or None.
+
+    For primitives that `jax.lax` does not export, such as `add_any`, `stop_gradient` and `geqrf`.
+    """
+    from jax._src import ad_util
+    from jax._src.lax import lax as lax_internal
+    from jax._src.lax import linalg, special
+
+    for module in (ad_util, lax_internal, special, linalg):
+        found = getattr(module, f"{name}_p", None)
+        if isinstance(found, _core.Primitive):
+            return found
+    return None

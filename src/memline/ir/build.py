@@ -1,0 +1,69 @@
+"""Writes new nodes into a graph by tracing small JAX functions, so that passes and rules read like JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from memline.ir.graph import Node, Op, Source, Value
+from memline.ir.trace import from_jaxpr
+
+
+class Builder:
+    """Collects nodes for one graph under construction; names it makes up begin with its prefix.
+
+    >>> import jax.numpy as jnp
+    >>> from memline.compat import shaped
+    >>> builder = Builder("%t")
+    >>> x = builder.value(shaped((3,), jnp.float32))
+    >>> [y] = builder.call(lambda a: jnp.exp(a) + 1, x)
+    >>> [node.kind for node in builder.nodes], y.shape
+    (['exp', 'add'], (3,))
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.nodes: list[Node] = []
+        self._prefix = prefix
+        self._count = 0
+
+    def value(self, aval: Any, name: str | None = None) -> Value:
+        """Returns a fresh value; without a name it gets the next of the builder's own."""
+        if name is None:
+            name = f"{self._prefix}{self._count}"
+            self._count += 1
+        return Value(aval, name)
+
+    def add(self, node: Node) -> tuple[Value, ...]:
+        """Appends a node and returns its outputs."""
+        self.nodes.append(node)
+        return node.outputs
+
+    def call(
+        self, fun: Callable[..., Any], *inputs: Value, source: Source | None = None
+    ) -> list[Value]:
+        """Appends the nodes of a JAX function applied to values; returns the leaves of its result."""
+        specs = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in inputs]
+        inner = from_jaxpr(jax.make_jaxpr(fun)(*specs))
+        env: dict[Value, Value] = dict(zip(inner.inputs, inputs, strict=True))
+
+        def read(v: Value) -> Value:
+            return v if v.is_const else env[v]
+
+        for op in inner.nodes:
+            assert isinstance(op, Op)  # a traced function has no loops of ours
+            outputs = tuple(self.value(v.aval) for v in op.outputs)
+            self.add(
+                Op(
+                    op.primitive,
+                    op.params,
+                    tuple(read(v) for v in op.inputs),
+                    outputs,
+                    source,
+                    op.context,
+                    op.effects,
+                )
+            )
+            env.update(zip(op.outputs, outputs, strict=True))
+        return [read(v) for v in inner.outputs]

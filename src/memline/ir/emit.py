@@ -1,0 +1,97 @@
+"""From a graph back to JAX: evaluates a graph on arrays or tracers, so that any transformation can hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from memline import compat
+from memline.ir.graph import Graph, Loop, Op, Value
+
+
+def to_jaxpr(graph: Graph) -> Any:
+    """Returns the closed jaxpr of a graph.
+
+    >>> from memline.ir.trace import trace
+    >>> graph = trace(lambda x: x + 1, jax.ShapeDtypeStruct((3,), "float32"))
+    >>> [eqn.primitive.name for eqn in to_jaxpr(graph).jaxpr.eqns]
+    ['add']
+    """
+    args = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in graph.inputs]
+    return jax.make_jaxpr(lambda *xs: evaluate(graph, xs))(*args)
+
+
+def evaluate(graph: Graph, args: Sequence[Any]) -> list[Any]:
+    """Computes the graph's outputs from `args`, one array or tracer for each of its inputs."""
+    env: dict[Value, Any] = dict(zip(graph.inputs, args, strict=True))
+
+    def read(value: Value) -> Any:
+        return value.const if value.is_const else env[value]
+
+    for node in graph.nodes:
+        inputs = [read(v) for v in node.inputs]
+        outputs = _run_loop(node, inputs) if isinstance(node, Loop) else _run_op(node, inputs)
+        env.update(zip(node.outputs, outputs, strict=True))
+    return [read(v) for v in graph.outputs]
+
+
+def _run_op(op: Op, inputs: Sequence[Any]) -> list[Any]:
+    return compat.bind(op.primitive, op.params, inputs, op.context)
+
+
+def _run_loop(loop: Loop, inputs: Sequence[Any]) -> list[Any]:
+    n_sliced, n_carried = len(loop.sliced), len(loop.carried)
+    sliced, rest = inputs[:n_sliced], inputs[n_sliced:]
+    whole, carried = rest[: len(loop.whole)], list(rest[len(loop.whole) :])
+    stacked = [lax.empty(v.shape, v.dtype) for v in loop.outputs[n_carried:]]
+
+    def step(body: Graph, start: Any, size: int, state: Sequence[Any]) -> list[Any]:
+        chunks = [
+            _take(x, start, size, s.axis, s.unit) for x, s in zip(sliced, loop.sliced, strict=True)
+        ]
+        accumulators, arrays = state[:n_carried], state[n_carried:]
+        results = evaluate(body, [jnp.asarray(start, jnp.int32), *chunks, *whole, *accumulators])
+        updated = [
+            _put(array, piece, start, s.axis, s.unit)
+            for array, piece, s in zip(arrays, results[n_carried:], loop.stacked, strict=True)
+        ]
+        return [*results[:n_carried], *updated]
+
+    state = [*carried, *stacked]
+    done = loop.trips * loop.chunk
+    if loop.trips == 1:
+        state = step(loop.body, 0, loop.chunk, state)
+    elif loop.trips > 1:
+        state = lax.fori_loop(
+            0,
+            loop.trips,
+            lambda i, s: step(loop.body, i * jnp.int32(loop.chunk), loop.chunk, s),
+            state,
+        )
+    if loop.tail is not None:
+        state = step(loop.tail, done, loop.length - done, state)
+    return list(state)
+
+
+def _take(x: Any, start: Any, size: int, axis: int, unit: int) -> Any:
+    if isinstance(start, int):
+        return lax.slice_in_dim(x, start * unit, (start + size) * unit, axis=axis)
+    sizes = [*x.shape]
+    sizes[axis] = size * unit
+    return lax.dynamic_slice(x, _starts(x, start, axis, unit), sizes, allow_negative_indices=False)
+
+
+def _put(array: Any, piece: Any, start: Any, axis: int, unit: int) -> Any:
+    return lax.dynamic_update_slice(
+        array, piece, _starts(array, start, axis, unit), allow_negative_indices=False
+    )
+
+
+def _starts(x: Any, start: Any, axis: int, unit: int) -> list[Any]:
+    zero = jnp.int32(0)
+    first = jnp.asarray(start, jnp.int32) * jnp.int32(unit)
+    return [first if d == axis else zero for d in range(x.ndim)]

@@ -1,0 +1,170 @@
+"""From a function, or a jaxpr, to a graph: calls inlined, dead nodes dropped, equal nodes merged.
+
+`scan`, `while` and `cond` stay as ops that hold their inner jaxprs. `platform_dependent` is resolved
+for the platform that the program will run on: left alone, its `platform_index` and `cond` would block
+every region that touches them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from memline import compat
+from memline.ir.graph import Graph, Op, Source, Value
+
+# Primitives that merely call a jaxpr, by the parameter that holds it. A call whose primitive is not
+# here is an op like any other.
+_CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "custom_vjp_call_jaxpr": "fun_jaxpr",
+    "remat": "jaxpr",
+    "remat2": "jaxpr",
+    "checkpoint": "jaxpr",
+    "custom_lin": "jaxpr",
+    "memline_call": "jaxpr",
+}
+
+
+def trace(fun: Callable[..., Any], *args: Any, platform: str | None = None) -> Graph:
+    """Returns the graph of `fun` called with `args` (arrays or `jax.ShapeDtypeStruct`s, any pytrees).
+
+    The graph's inputs are the leaves of `args` in order and its outputs the leaves of the result.
+
+    >>> import jax.numpy as jnp
+    >>> graph = trace(lambda x: jnp.sum(x * x), jax.ShapeDtypeStruct((3,), "float32"))
+    >>> [node.kind for node in graph.nodes]
+    ['mul', 'reduce_sum']
+    """
+    return from_jaxpr(jax.make_jaxpr(fun)(*args), platform=platform)
+
+
+def from_jaxpr(closed: Any, *, platform: str | None = None) -> Graph:
+    """Returns the graph of a closed jaxpr; `platform` defaults to that of the default device."""
+    tracer = _Inliner(platform or jax.default_backend())
+    inputs = tuple(tracer.fresh(v.aval) for v in closed.jaxpr.invars)
+    consts = [tracer.const(c) for c in closed.consts]
+    outputs = tracer.run(closed.jaxpr, consts, inputs)
+    return drop_dead(Graph(inputs, tuple(tracer.nodes), tuple(outputs)))
+
+
+def drop_dead(graph: Graph) -> Graph:
+    """Returns the graph without the nodes that no output and no side effect needs."""
+    live = set(graph.outputs)
+    kept: list[Any] = []
+    for node in reversed(graph.nodes):
+        effectful = isinstance(node, Op) and node.effects
+        if effectful or any(v in live for v in node.outputs):
+            kept.append(node)
+            live.update(node.inputs)
+    return Graph(graph.inputs, tuple(reversed(kept)), graph.outputs)
+
+
+class _Inliner:
+    """Walks a jaxpr and the jaxprs it calls, writing one flat list of nodes."""
+
+    def __init__(self, platform: str) -> None:
+        self.platform = platform
+        self.nodes: list[Op] = []
+        self._count = 0
+        self._seen: dict[Any, Op] = {}
+        self._consts: dict[Any, Value] = {}
+        self._calls: list[Any] = []  # the calls being inlined, outermost first
+
+    def fresh(self, aval: Any) -> Value:
+        name = f"%{self._count}"
+        self._count += 1
+        return Value(aval, name)
+
+    def const(self, data: Any, aval: Any = None) -> Value:
+        """Returns the value of a constant; the same data gives the same value."""
+        aval = compat.aval_of(data) if aval is None else aval
+        scalar = aval.shape == () and not jax.dtypes.issubdtype(aval.dtype, jax.dtypes.extended)
+        key = (str(aval), np.asarray(data).tobytes()) if scalar else id(data)
+        if key not in self._consts:
+            self._consts[key] = Value(aval, f"%c{len(self._consts)}", data)
+        return self._consts[key]
+
+    def run(self, jaxpr: Any, consts: Sequence[Value], args: Sequence[Value]) -> list[Value]:
+        env: dict[Any, Value] = {}
+        env.update(zip(jaxpr.constvars, consts, strict=True))
+        env.update(zip(jaxpr.invars, args, strict=True))
+
+        def read(atom: Any) -> Value:
+            return self.const(atom.val, atom.aval) if isinstance(atom, compat.Literal) else env[atom]
+
+        for eqn in jaxpr.eqns:
+            outputs = self._equation(eqn, [read(a) for a in eqn.invars])
+            env.update(zip(eqn.outvars, outputs, strict=True))
+        return [read(a) for a in jaxpr.outvars]
+
+    def _equation(self, eqn: Any, inputs: list[Value]) -> Sequence[Value]:
+        name, params = eqn.primitive.name, eqn.params
+        if name in _CALLS and _CALLS[name] in params:
+            self._calls.append(eqn)
+            outputs = self._call(params[_CALLS[name]], inputs)
+            self._calls.pop()
+            return outputs
+        if name == "platform_index":
+            return [self.const(np.int32(_platform_branch(params["platforms"], self.platform)))]
+        if name == "cond":
+            platforms = params.get("branches_platforms")
+            if platforms is not None:
+                branch = params["branches"][_platform_branch(platforms, self.platform)]
+                return self._call(branch, inputs[1:])
+            if inputs[0].is_const:
+                index = int(np.clip(int(np.asarray(inputs[0].const)), 0, len(params["branches"]) - 1))
+                return self._call(params["branches"][index], inputs[1:])
+        return self._op(eqn, inputs).outputs
+
+    def _call(self, callee: Any, inputs: Sequence[Value]) -> list[Value]:
+        if hasattr(callee, "consts"):
+            return self.run(callee.jaxpr, [self.const(c) for c in callee.consts], inputs)
+        return self.run(callee, [], inputs)
+
+    def _op(self, eqn: Any, inputs: list[Value]) -> Op:
+        key = None
+        if not eqn.effects:
+            key = (eqn.primitive, tuple(map(id, inputs)), _hashable(eqn.params), eqn.ctx)
+            try:
+                if key in self._seen:
+                    return self._seen[key]
+            except TypeError:
+                key = None
+        # Library code that JAX traced once and kept has no frame of the user's: the call has.
+        frames = (compat.source_of(e) for e in (eqn, *reversed(self._calls)))
+        source = next((frame for frame in frames if frame is not None), None)
+        op = Op(
+            primitive=eqn.primitive,
+            params=dict(eqn.params),
+            inputs=tuple(inputs),
+            outputs=tuple(self.fresh(v.aval) for v in eqn.outvars),
+            source=Source(*source) if source else None,
+            context=eqn.ctx,
+            effects=frozenset(eqn.effects),
+        )
+        self.nodes.append(op)
+        if key is not None:
+            self._seen[key] = op
+        return op
+
+
+def _hashable(params: dict[str, Any]) -> Any:
+    return tuple(sorted(((k, v) for k, v in params.items()), key=lambda item: item[0]))
+
+
+def _platform_branch(platforms: Any, platform: str) -> int:
+    """Returns which entry of a `platform_dependent` table is for the platform; the last is the default."""
+    aliases = {platform} | ({"cuda", "rocm"} & {platform})
+    for index, names in enumerate(platforms):
+        if names is None or aliases & set(names):
+            return index
+    return len(platforms) - 1

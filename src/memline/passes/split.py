@@ -1,0 +1,268 @@
+"""Splits a region into loops over chunks of its axis, one loop a stage.
+
+What a later stage needs of an earlier one in pieces is read back where it was kept, else computed
+again. Folded ops become accumulators, values needed whole are stacked, and what lies outside the
+region stays as it is. A chunk that does not divide the axis gives every loop a shorter last call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from memline import compat
+from memline.analysis.axes import Along, Region, outside
+from memline.ir.build import Builder
+from memline.ir.graph import Graph, Loop, Node, Op, Slice, Source, Stack, Value
+from memline.rules import folds, table
+
+
+def split(region: Region, chunk: int, keep: frozenset[Value] = frozenset()) -> Graph:
+    """Returns the region's graph with the region run in chunks.
+
+    Args:
+      region: from `analysis.axes.grow_region`.
+      chunk: steps of the region's axis in each iteration, from 1 to `region.steps`.
+      keep: values among `region.crossing` that are stored whole between stages; the others are
+        computed again in the later stage.
+    """
+    return _Splitter(region, chunk, keep).run()
+
+
+@dataclass(frozen=True)
+class _LoopParts:
+    """What one stage's loop reads and delivers, in the order of its inputs and outputs."""
+
+    ops: list[Op]
+    sliced: list[Slice]
+    whole: list[Value]
+    folded: list[Op]
+    stacked: list[Value]
+
+
+class _Splitter:
+    def __init__(self, region: Region, chunk: int, keep: frozenset[Value]) -> None:
+        if not 1 <= chunk <= region.steps:
+            raise ValueError(f"a chunk of {chunk} steps of an axis that has {region.steps}")
+        self.region = region
+        self.chunk = chunk
+        self.stored = region.escapes | keep
+        self.serial = sum(isinstance(n, Loop) for n in region.graph.nodes)
+        self.scope = _scope_of(region.graph)
+        self.builder = Builder(f"%s{self.serial}{self.scope}.")
+        self.pending = list(outside(region))
+        self.done: set[Value] = set(region.graph.inputs)
+
+    def run(self) -> Graph:
+        for stage in range(self.region.stages):
+            ops = self.region.stage_ops(stage, self.stored)
+            if not ops:
+                continue
+            parts = self._parts(ops, stage)
+            self._place_outside({s.value for s in parts.sliced} | set(parts.whole))
+            self._loop(parts)
+        self._place_outside(set(self.region.graph.outputs), rest=True)
+        graph = self.region.graph
+        return Graph(graph.inputs, tuple(self.builder.nodes), graph.outputs)
+
+    def _place_outside(self, wanted: set[Value], rest: bool = False) -> None:
+        """Appends the nodes outside the region that `wanted` needs; all that are left if `rest`."""
+        needed = set(wanted)
+        chosen: set[Node] = set()
+        for node in reversed(self.pending):
+            if rest or any(v in needed for v in node.outputs):
+                chosen.add(node)
+                needed.update(node.inputs)
+        for node in self.pending:
+            if node in chosen:
+                self.builder.add(node)
+        self.pending = [n for n in self.pending if n not in chosen]
+
+    def _parts(self, ops: list[Op], stage: int) -> _LoopParts:
+        region = self.region
+        made = {v for op in ops for v in op.outputs}
+        sliced: dict[Slice, None] = {}
+        whole: dict[Value, None] = {}
+        for op in ops:
+            for position, v in enumerate(op.inputs):
+                if v.is_const and v.ndim == 0:
+                    continue
+                piece = region.piece(op, position)
+                if region.aligned(op, position) and v in made:
+                    continue
+                if piece is not None:
+                    sliced.setdefault(Slice(v, piece.axis, piece.unit))
+                elif not v.is_const:
+                    whole.setdefault(v)
+        folded = [op for op in ops if region.dims[op].fold is not None]
+        stacked = [
+            v
+            for op in ops
+            for v in op.outputs
+            if v in self.stored and v in region.along and region.stage[op] == stage
+        ]
+        return _LoopParts(ops, list(sliced), list(whole), folded, stacked)
+
+    def _loop(self, parts: _LoopParts) -> None:
+        region = self.region
+        accumulators: list[list[Value]] = []
+        for op in parts.folded:
+            fold = folds.fold_named(region.dims[op].fold or "")
+            held = [region.piece(op, i) is None for i in range(len(op.inputs))]
+            # The operands that the fold needs whole before the loop are an initial accumulator's.
+            inputs = [v for v, is_whole in zip(op.inputs, held, strict=True) if is_whole]
+            self._place_outside(set(inputs))
+
+            def init(*whole: Any, op: Op = op, held: list[bool] = held) -> Any:
+                given = iter(whole)
+                return fold.init(op, [next(given) if is_whole else None for is_whole in held])
+
+            accumulators.append(self.builder.call(init, *inputs, source=op.source))
+        finals = self._fold_outputs(parts.folded, accumulators)
+        rest = region.steps % self.chunk
+        loop = Loop(
+            length=region.steps,
+            chunk=self.chunk,
+            sliced=tuple(parts.sliced),
+            whole=tuple(parts.whole),
+            carried=tuple(a for group in accumulators for a in group),
+            stacked=tuple(Stack(region.along[v].axis, region.along[v].unit) for v in parts.stacked),
+            outputs=(*(v for group in finals for v in group), *parts.stacked),
+            body=self._body(parts, accumulators, self.chunk),
+            tail=self._body(parts, accumulators, rest) if rest else None,
+            source=_biggest_source(parts.ops),
+        )
+        self.builder.add(loop)
+        for op, group in zip(parts.folded, finals, strict=True):
+            self._finish(op, group)
+        self.serial += 1
+
+    def _fold_outputs(self, ops: list[Op], accumulators: list[list[Value]]) -> list[list[Value]]:
+        """Returns the loop's result values; the op's own where the accumulator is already the result."""
+        groups = []
+        for op, accs in zip(ops, accumulators, strict=True):
+            same = len(accs) == len(op.outputs) and all(
+                a.shape == v.shape and a.dtype == v.dtype
+                for a, v in zip(accs, op.outputs, strict=True)
+            )
+            groups.append(list(op.outputs) if same else [self.builder.value(a.aval) for a in accs])
+        return groups
+
+    def _finish(self, op: Op, finals: Sequence[Value]) -> None:
+        if tuple(finals) == op.outputs:
+            return
+        fold = folds.fold_named(self.region.dims[op].fold or "")
+        sub = Builder(f"{op.outputs[0].name}.f")
+        results = sub.call(lambda *accs: fold.finish(op, accs), *finals, source=op.source)
+        renamed = dict(zip(results, op.outputs, strict=True))
+        if len(renamed) != len(results) or any(r in finals for r in results):
+            raise AssertionError(f"the fold of {op.kind} does not compute each of its results")
+        for node in sub.nodes:
+            assert isinstance(node, Op)
+            self.builder.add(_with_outputs(node, tuple(renamed.get(v, v) for v in node.outputs)))
+
+    def _body(self, parts: _LoopParts, accumulators: list[list[Value]], size: int) -> Graph:
+        region, suffix = self.region, f"{self.scope}@{self.serial}"
+        builder = Builder(f"%b{suffix}.")
+        start = builder.value(compat.shaped((), np.dtype(np.int32)), f"%i{suffix}")
+        pieces: dict[tuple[Value, Along], Value] = {}
+        inputs = [start]
+        used: set[str] = set()
+        for s in parts.sliced:
+            name = f"{s.value.name}@{self.serial}"
+            while name in used:
+                name += "'"
+            used.add(name)
+            chunk = Value(_cut(s.value, Along(s.axis, s.unit), size), name)
+            pieces[s.value, Along(s.axis, s.unit)] = chunk
+            inputs.append(chunk)
+        whole = {v: Value(v.aval, f"{v.name}@{self.serial}w") for v in parts.whole}
+        inputs.extend(whole.values())
+        carries = {
+            op: [Value(v.aval, f"{v.name}@{self.serial}c") for v in group]
+            for op, group in zip(parts.folded, accumulators, strict=True)
+        }
+        inputs.extend(v for group in carries.values() for v in group)
+        new_accumulators: list[Value] = []
+        made: dict[Value, Value] = {}
+
+        def read(op: Op, position: int) -> Value:
+            v = op.inputs[position]
+            piece = region.piece(op, position)
+            if v in made and region.aligned(op, position):
+                return made[v]
+            if piece is not None:
+                return pieces[v, piece] if (v, piece) in pieces else v
+            return whole.get(v, v)
+
+        for op in parts.ops:
+            operands = [read(op, i) for i in range(len(op.inputs))]
+            dim = region.dims[op]
+            if dim.fold is not None:
+                new_accumulators.extend(self._fold_step(builder, op, start, carries[op], operands))
+                continue
+            outputs = tuple(
+                Value(_cut(v, region.along[v], size), f"{v.name}@{self.serial}") for v in op.outputs
+            )
+            cut = _cut_op(op, operands, outputs)
+            made.update(zip(op.outputs, self._cut_results(builder, op, cut, start), strict=True))
+        pieces_out = [made[v] for v in parts.stacked]
+        return Graph(tuple(inputs), tuple(builder.nodes), (*new_accumulators, *pieces_out))
+
+    def _cut_results(self, builder: Builder, op: Op, cut: Op, start: Value) -> Sequence[Value]:
+        rule = table.local_rule(op.primitive)
+        if rule is None:
+            return builder.add(cut)
+        member = self.region.dims[op].results[0]
+        unit = np.int32(member.unit)
+        return builder.call(
+            lambda first, *operands: rule(cut, member, first * unit, *operands),
+            start,
+            *cut.inputs,
+            source=op.source,
+        )
+
+    def _fold_step(
+        self, builder: Builder, op: Op, start: Value, accs: list[Value], operands: list[Value]
+    ) -> list[Value]:
+        dim = self.region.dims[op]
+        fold = folds.fold_named(dim.fold or "")
+        cut = _cut_op(op, operands, op.outputs)
+        unit = np.int32(dim.operands[0].unit)
+        count = len(accs)
+        return builder.call(
+            lambda first, *xs: fold.step(cut, first * unit, xs[:count], xs[count:]),
+            start,
+            *accs,
+            *operands,
+            source=op.source,
+        )
+
+
+def _scope_of(graph: Graph) -> str:
+    """Returns what tells this graph's made-up names from those of the graphs around it and inside it."""
+    first = graph.inputs[0].name if graph.inputs else ""
+    return first.removeprefix("%i") if first.startswith("%i@") else ""
+
+
+def _cut(v: Value, along: Along, size: int) -> Any:
+    shape = list(v.shape)
+    shape[along.axis] = size * along.unit
+    return compat.shaped(shape, v.dtype, getattr(v.aval, "weak_type", False))
+
+
+def _cut_op(op: Op, operands: Sequence[Value], outputs: Sequence[Value]) -> Op:
+    params = table.resized_params(op, [v.shape for v in operands], [v.shape for v in outputs])
+    return Op(op.primitive, params, tuple(operands), tuple(outputs), op.source, op.context)
+
+
+def _with_outputs(op: Op, outputs: tuple[Value, ...]) -> Op:
+    return Op(op.primitive, op.params, op.inputs, outputs, op.source, op.context, op.effects)
+
+
+def _biggest_source(ops: Sequence[Op]) -> Source | None:
+    biggest = max(ops, key=lambda op: max((v.size_bytes for v in op.outputs), default=0))
+    return biggest.source

@@ -1,0 +1,1 @@
+"""The planner: moves, plans, and the search that picks them."""

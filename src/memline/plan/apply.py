@@ -1,0 +1,118 @@
+"""Applies moves to a graph: finds the value that a move names, and runs the move's pass there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from memline.analysis.axes import Region, grow_region
+from memline.errors import PlanError
+from memline.ir.graph import Graph, Loop, Value
+from memline.passes.split import split
+from memline.plan.moves import Keep, Move, Recompute, SplitAxis
+
+# Going backwards from a big value, producers this much smaller are not worth making in pieces.
+_SMALL_SHARE = 64
+_SMALL_BYTES = 1 << 20
+
+
+def apply_moves(graph: Graph, moves: Iterable[Move]) -> Graph:
+    """Returns the graph with the moves made in order.
+
+    Raises:
+      PlanError: a move names a value that is not there, or does not apply to it.
+    """
+    kept: list[str] = []
+    for move in moves:
+        if isinstance(move, Keep):
+            kept.append(move.value)
+        elif isinstance(move, Recompute):
+            kept = [name for name in kept if name != move.value]
+        else:
+            graph = apply_split(graph, move, frozenset(kept))
+            kept = []
+    if kept:
+        raise PlanError(f"Keep({kept[0]!r}) is not followed by the SplitAxis it belongs to")
+    return graph
+
+
+def region_of(graph: Graph, value: Value, axis: int) -> Region | None:
+    """Returns the region that splitting a value makes; how far it reaches depends on the value alone."""
+    return grow_region(graph, value, axis, min(_SMALL_BYTES, value.size_bytes // _SMALL_SHARE))
+
+
+def apply_split(graph: Graph, move: SplitAxis, kept: frozenset[str]) -> Graph:
+    """Returns the graph with one value split, in whichever loops' bodies it is."""
+    found = False
+
+    def transform(scope: Graph, is_tail: bool) -> Graph:
+        nonlocal found
+        value = _value_named(scope, move.value)
+        if value is None:
+            return scope
+        try:
+            result = _split_here(scope, value, move, kept)
+        except PlanError:
+            if is_tail:  # a last, shorter call may be too short for the move, and then needs it less
+                return scope
+            raise
+        found = True
+        return result
+
+    result = map_scopes(graph, transform)
+    if not found:
+        raise PlanError(
+            f"{move}: the program has no value {move.value}. Print the plan's graph for the names it has."
+        )
+    return result
+
+
+def map_scopes(
+    graph: Graph, transform: Callable[[Graph, bool], Graph], is_tail: bool = False
+) -> Graph:
+    """Returns the graph with `transform` applied to it and, before it, to every body inside it.
+
+    `transform` is called with a graph and whether it is a loop's tail.
+    """
+    nodes = []
+    changed = False
+    for node in graph.nodes:
+        if isinstance(node, Loop):
+            body = map_scopes(node.body, transform)
+            tail = map_scopes(node.tail, transform, True) if node.tail is not None else None
+            if body is not node.body or tail is not node.tail:
+                changed = True
+                node = Loop(
+                    node.length,
+                    node.chunk,
+                    node.sliced,
+                    node.whole,
+                    node.carried,
+                    node.stacked,
+                    node.outputs,
+                    body,
+                    tail,
+                    node.source,
+                )
+        nodes.append(node)
+    return transform(Graph(graph.inputs, tuple(nodes), graph.outputs) if changed else graph, is_tail)
+
+
+def _value_named(graph: Graph, name: str) -> Value | None:
+    return next((v for v in graph.producer if v.name == name), None)
+
+
+def _split_here(graph: Graph, value: Value, move: SplitAxis, kept: frozenset[str]) -> Graph:
+    if move.axis >= value.ndim:
+        raise PlanError(f"{move}: {value} has {value.ndim} axes, numbered from 0")
+    region = region_of(graph, value, move.axis)
+    if region is None:
+        raise PlanError(f"{move}: {value} cannot be made in chunks of axis {move.axis}")
+    unit = region.along[value].unit
+    if move.chunk % unit or move.chunk > value.shape[move.axis]:
+        raise PlanError(
+            f"{move}: the chunk must be a multiple of {unit} and at most {value.shape[move.axis]}"
+        )
+    crossing = {v.name: v for v in region.crossing}
+    for name in kept - crossing.keys():
+        raise PlanError(f"Keep({name!r}): no stage of {move} reads {name} of an earlier one")
+    return split(region, move.chunk // unit, frozenset(crossing[name] for name in kept))

@@ -1,0 +1,220 @@
+"""Candidate splits: for one program, what splitting each of its big values would give.
+
+A candidate is a region with the chunk, and the values kept between its stages, that make it fit at the
+least estimated time. Candidates are scored on the model only; compiling comes later and seldom.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from memline.analysis import cost
+from memline.analysis.axes import Region
+from memline.analysis.fusion import FusionModel
+from memline.analysis.keep import keep_order
+from memline.analysis.peak import Moment, Peak, peak_of
+from memline.ir.graph import Graph, Loop, Value
+from memline.passes.split import split
+from memline.plan.apply import map_scopes, region_of
+from memline.plan.moves import Keep, Move, SplitAxis
+
+_SEEDS = 6
+_CROSSINGS_WEIGHED = 200
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a plan must fit, and the models by which it is judged."""
+
+    limit_bytes: int
+    alias_bytes: int
+    fusion: FusionModel
+    machine: cost.Machine
+
+    def peak(self, graph: Graph) -> Peak:
+        return peak_of(graph, self.fusion, self.alias_bytes)
+
+    def seconds(self, graph: Graph, peak: Peak) -> float:
+        return cost.seconds(graph, peak, self.fusion, self.machine)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A program after one split, with the moves that make it and its figures."""
+
+    graph: Graph
+    moves: tuple[Move, ...]
+    peak: Peak
+    seconds: float
+    excess_bytes: int
+    """Bytes over the limit, summed over the moments of the run."""
+    seed: Value
+    stages: int
+    kept_bytes: int
+
+    @property
+    def fits(self) -> bool:
+        return self.excess_bytes == 0
+
+
+def candidates(graph: Graph, target: Target, worst: Moment) -> Iterator[Candidate]:
+    """Yields the best split for each region that the values held at the worst moment give."""
+    seen: set[object] = set()
+    for scope in _scopes(graph, worst):
+        for seed in _seeds(scope, worst):
+            for axis in range(seed.ndim):
+                if seed.shape[axis] < 2:
+                    continue
+                region = region_of(scope, seed, axis)
+                if region is None:
+                    continue
+                key = (id(scope), region.steps, frozenset(region.along.items()))
+                if key not in seen:
+                    seen.add(key)
+                    found = _Sizing(graph, scope, region, seed, axis, target).best()
+                    if found is not None:
+                        yield found
+
+
+def _scopes(graph: Graph, worst: Moment) -> list[Graph]:
+    """Returns the graphs around the worst moment, innermost first."""
+    return [*(loop.body for loop in reversed(worst.loops)), graph]
+
+
+def _seeds(scope: Graph, worst: Moment) -> list[Value]:
+    held = [v for v in (*worst.live, *worst.node.outputs, *worst.node.inputs) if v in scope.producer]
+    made = [v for v in dict.fromkeys(held) if not isinstance(scope.producer[v], Loop)]
+    made.sort(key=lambda v: -v.size_bytes)
+    return [v for v in made[:_SEEDS] if v.size_bytes * 16 >= made[0].size_bytes]
+
+
+class _Sizing:
+    """Finds the chunk and the kept values for one region."""
+
+    def __init__(
+        self, graph: Graph, scope: Graph, region: Region, seed: Value, axis: int, target: Target
+    ) -> None:
+        self.graph = graph
+        self.scope = scope
+        self.region = region
+        self.seed = seed
+        self.axis = axis
+        self.target = target
+        self._tried: dict[tuple[int, frozenset[Value]], tuple[Candidate, int]] = {}
+
+    def best(self) -> Candidate | None:
+        grid = chunk_grid(self.region.steps)
+        if not grid:
+            return None
+        best = self._best_chunk(grid, frozenset())
+        if self.region.stages > 1 and len(self.region.crossing) <= _CROSSINGS_WEIGHED:
+            order = keep_order(self.region, self.target.fusion, self.target.machine)
+            best = self._with_kept(grid, order, best)
+        return best
+
+    def _with_kept(self, grid: list[int], order: list[Value], best: Candidate) -> Candidate:
+        """Tries keeping as many values of the order as fit, and half of them."""
+        small = grid[-1] if not best.fits else best.moves[-1].chunk // self._unit  # pyright: ignore
+        most = _largest(len(order), lambda n: self._fits(min(small, grid[len(grid) // 2]), frozenset(order[:n])))
+        for count in {most, most // 2} - {0}:
+            other = self._best_chunk(grid, frozenset(order[:count]))
+            if (other.excess_bytes, other.seconds) < (best.excess_bytes, best.seconds):
+                best = other
+        return best
+
+    def _best_chunk(self, grid: list[int], kept: frozenset[Value]) -> Candidate:
+        """Returns the fastest of the chunks that fit; the smallest chunk if none does."""
+        first = len(grid) - 1 - _largest(
+            len(grid) - 1, lambda n: self._fits(grid[len(grid) - 1 - n], kept)
+        )
+        last = min(len(grid) - 1, first + 8)
+        fitting = {first, min(first + 1, last), (first + last) // 2, last}
+        tried = [self._try(grid[index], kept)[0] for index in sorted(fitting)]
+        return min(tried, key=lambda c: (c.excess_bytes, c.seconds))
+
+    def _fits(self, chunk: int, kept: frozenset[Value]) -> bool:
+        return self._try(chunk, kept)[1] <= self.target.limit_bytes
+
+    @property
+    def _unit(self) -> int:
+        return self.region.along[self.seed].unit
+
+    def _try(self, chunk: int, kept: frozenset[Value]) -> tuple[Candidate, int]:
+        """Returns the candidate, and the peak of its own loops."""
+        key = (chunk, kept)
+        if key not in self._tried:
+            new_scope = split(self.region, chunk, kept)
+            before = set(self.scope.nodes)
+            loops = {id(n) for n in new_scope.nodes if isinstance(n, Loop) and n not in before}
+            graph = _replace_scope(self.graph, self.scope, new_scope)
+            peak = self.target.peak(graph)
+            own = (
+                m.total_bytes
+                for m in peak.moments
+                if id(m.node) in loops or any(id(loop) in loops for loop in m.loops)
+            )
+            moves = (
+                *(Keep(v.name) for v in self.region.crossing if v in kept),
+                SplitAxis(self.seed.name, self.axis, chunk * self._unit),
+            )
+            candidate = Candidate(
+                graph,
+                moves,
+                peak,
+                self.target.seconds(graph, peak),
+                peak.excess_bytes(self.target.limit_bytes),
+                self.seed,
+                self.region.stages,
+                sum(v.size_bytes for v in kept),
+            )
+            self._tried[key] = candidate, max(own, default=0)
+        return self._tried[key]
+
+
+def chunk_grid(steps: int) -> list[int]:
+    """Returns the chunks worth trying for an axis, largest first, about half as large each time.
+
+    Divisors of the length are preferred where one is near, for they need no shorter last call.
+
+    >>> chunk_grid(48)
+    [24, 12, 6, 3, 1]
+    """
+    grid: list[int] = []
+    divisors = _divisors(steps)
+    wanted = steps / 2
+    while wanted >= 1:
+        near = [d for d in divisors if 0.7 * wanted <= d <= 1.2 * wanted and d < steps]
+        chunk = min(near, key=lambda d: abs(d - wanted)) if near else int(wanted)
+        if not near and chunk >= 16:
+            chunk -= chunk % 8
+        if not grid or chunk < grid[-1]:
+            grid.append(chunk)
+        wanted = min(wanted / 2, chunk / 2)
+    if steps > 1 and (not grid or grid[-1] != 1):
+        grid.append(1)
+    return grid
+
+
+def _divisors(n: int) -> list[int]:
+    small = [d for d in range(1, math.isqrt(n) + 1) if n % d == 0]
+    return sorted({*small, *(n // d for d in small)})
+
+
+def _largest(most: int, holds: Callable[[int], bool]) -> int:
+    """Returns the largest n from 0 to `most` for which `holds`, taken to hold up to some n; 0 if for none."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if holds(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _replace_scope(graph: Graph, scope: Graph, new_scope: Graph) -> Graph:
+    if scope is graph:
+        return new_scope
+    return map_scopes(graph, lambda g, is_tail: new_scope if g is scope else g)

@@ -1,0 +1,107 @@
+"""The planner's vocabulary: what can be done to a program, one small frozen value a move.
+
+Moves name values as the graph's text does (`%7`; inside the first loop `%7@0`). They can be written by
+hand, saved as JSON and replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeAlias
+
+from memline.errors import PlanError
+
+
+@dataclass(frozen=True)
+class SplitAxis:
+    """Makes a value, and all that hangs on it, in chunks of one axis.
+
+    Args:
+      value: the value's name.
+      axis: which of its axes, from 0.
+      chunk: how many elements of that axis at a time.
+
+    >>> SplitAxis("%7", axis=0, chunk=512)
+    SplitAxis(value='%7', axis=0, chunk=512)
+    """
+
+    value: str
+    axis: int
+    chunk: int
+
+    def __post_init__(self) -> None:
+        _require_name(self)
+        for name in ("axis", "chunk"):
+            number = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, int) or number < (name == "chunk"):
+                least = "1" if name == "chunk" else "0"
+                raise PlanError(f"SplitAxis: {name} is a whole number from {least}, not {number!r}")
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Stores a value whole between the stages of the next `SplitAxis`, which would compute it again.
+
+    >>> Keep("%12")
+    Keep(value='%12')
+    """
+
+    value: str
+
+    def __post_init__(self) -> None:
+        _require_name(self)
+
+
+@dataclass(frozen=True)
+class Recompute:
+    """Computes a value again in each stage of the next `SplitAxis` that reads it: the default, said aloud.
+
+    >>> Recompute("%12")
+    Recompute(value='%12')
+    """
+
+    value: str
+
+    def __post_init__(self) -> None:
+        _require_name(self)
+
+
+Move: TypeAlias = SplitAxis | Keep | Recompute
+
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (SplitAxis, Keep, Recompute)}
+
+
+def move_to_dict(move: Move) -> dict[str, Any]:
+    """Returns a move as plain data.
+
+    >>> move_to_dict(Keep("%12"))
+    {'move': 'Keep', 'value': '%12'}
+    """
+    return {"move": type(move).__name__, **asdict(move)}
+
+
+def move_from_dict(data: Any) -> Move:
+    """Returns the move that `move_to_dict` wrote.
+
+    Raises:
+      PlanError: the data is not a move that this memline knows.
+
+    >>> move_from_dict({"move": "SplitAxis", "value": "%7", "axis": 1, "chunk": 64})
+    SplitAxis(value='%7', axis=1, chunk=64)
+    """
+    if not isinstance(data, Mapping) or data.get("move") not in _KINDS:
+        known = ", ".join(_KINDS)
+        raise PlanError(f"not a move of this memline: {data!r}. Known moves: {known}.")
+    kind = _KINDS[data["move"]]
+    expected = {f.name for f in fields(kind)}
+    given = set(data) - {"move"}
+    if given != expected:
+        raise PlanError(f"{data['move']} has the fields {sorted(expected)}, not {sorted(given)}")
+    return kind(**{name: data[name] for name in expected})
+
+
+def _require_name(move: Any) -> None:
+    if not isinstance(move.value, str) or not move.value.startswith("%"):
+        kind = type(move).__name__
+        raise PlanError(f"{kind}: a value is named as in the graph's text, such as '%7', not {move.value!r}")

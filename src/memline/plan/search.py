@@ -1,0 +1,260 @@
+"""The greedy planner: makes moves on the model until it fits, then asks the compiler, and corrects itself.
+
+Where the compiled peak is over the limit although the planned one was not, the target is lowered by the
+measured error and the search runs again; a handful of compiles decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from memline.analysis import cost
+from memline.analysis.fusion import model_for
+from memline.analysis.peak import Moment, Peak
+from memline.ir.graph import Graph, Loop, Op
+from memline.options import Options
+from memline.plan.apply import apply_moves
+from memline.plan.candidates import Candidate, Target, candidates
+from memline.plan.plan import Decision
+from memline.rules import table
+from memline.units import format_bytes
+
+Judge = Callable[[Graph], int]
+"""Compiles a graph and returns its compiled peak in bytes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a search found."""
+
+    graph: Graph
+    decisions: tuple[Decision, ...]
+    peak: Peak
+    seconds: float
+    compiled_peak_bytes: int | None
+    floor_bytes: int | None
+    compiles: int
+    fits: bool
+    whole_peak: Peak
+    whole_seconds: float
+    left_whole: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    graph: Graph
+    decisions: tuple[Decision, ...]
+    peak: Peak
+    seconds: float
+    notes: tuple[str, ...] = field(default=())
+
+
+def search(
+    graph: Graph,
+    *,
+    limit_bytes: int,
+    alias_bytes: int,
+    platform: str,
+    options: Options,
+    judge: Judge,
+) -> Outcome:
+    """Returns the fastest plan found that compiles to at most `limit_bytes`, or the smallest one found.
+
+    Args:
+      graph: the program as written.
+      limit_bytes: the bound on arguments, results and temporaries together.
+      alias_bytes: bytes of donated arguments that results take over.
+      platform: whose fusion model and machine to plan for.
+      options: see `memline.Options`.
+      judge: compiles a candidate and tells its compiled peak.
+    """
+    target = Target(limit_bytes, alias_bytes, model_for(platform), cost.machine_for(platform))
+    peak = target.peak(graph)
+    whole = _State(graph, (), peak, target.seconds(graph, peak))
+    floor: int | None = None
+    compiles = 0
+    best = whole
+    best_compiled: int | None = None
+    fits = False
+    lowered = target
+    for _ in range(options.max_compiles):
+        state = _plan_for(whole, lowered, target, options)
+        if compiles and state.peak.total_bytes >= best.peak.total_bytes and not fits:
+            break  # the model has nothing smaller to offer
+        compiled = judge(state.graph)
+        compiles += 1
+        if floor is None or compiled <= floor:
+            floor, best, best_compiled = compiled, state, compiled
+        if compiled <= limit_bytes:
+            fits = True
+            break
+        lowered = _lowered(lowered, state.peak, compiled, limit_bytes)
+        if lowered.limit_bytes <= state.peak.fixed_bytes:
+            break
+    return Outcome(
+        best.graph,
+        best.decisions,
+        best.peak,
+        best.seconds,
+        best_compiled,
+        floor,
+        compiles,
+        fits,
+        whole.peak,
+        whole.seconds,
+        _left_whole(best.graph, best.peak),
+        best.notes,
+    )
+
+
+def replay(
+    graph: Graph, decisions: tuple[Decision, ...], *, alias_bytes: int, platform: str, judge: Judge
+) -> Outcome:
+    """Returns the outcome of making given moves, whatever they cost.
+
+    Raises:
+      PlanError: a move does not apply to the program.
+    """
+    target = Target(0, alias_bytes, model_for(platform), cost.machine_for(platform))
+    whole_peak = target.peak(graph)
+    moved = apply_moves(graph, [d.move for d in decisions])
+    peak = target.peak(moved)
+    compiled = judge(moved)
+    return Outcome(
+        moved,
+        decisions,
+        peak,
+        target.seconds(moved, peak),
+        compiled,
+        compiled,
+        1,
+        True,
+        whole_peak,
+        target.seconds(graph, whole_peak),
+        _left_whole(moved, peak),
+        (),
+    )
+
+
+def _lowered(target: Target, planned: Peak, compiled_bytes: int, limit_bytes: int) -> Target:
+    """Returns the target for the next try: the room for temporaries less what the model got wrong."""
+    room = limit_bytes - planned.fixed_bytes
+    temp = compiled_bytes - planned.fixed_bytes
+    wrong = max(1.0, temp / max(planned.temp_bytes, 1))
+    lower = planned.fixed_bytes + int(room / wrong * 0.95)
+    return replace(target, limit_bytes=min(lower, planned.total_bytes - 1, target.limit_bytes - 1))
+
+
+def _plan_for(whole: _State, target: Target, asked: Target, options: Options) -> _State:
+    """Makes moves until the model says that the program fits `target`, or nothing helps any more."""
+    state = whole
+    if state.peak.total_bytes <= target.limit_bytes:
+        faster = _faster(state, target, options)
+        return faster or state
+    for _ in range(options.max_moves):
+        if state.peak.total_bytes <= target.limit_bytes:
+            break
+        better = _best_move(state, target)
+        if better is None:
+            break
+        state = _after(state, better, asked)
+    return state
+
+
+def _faster(state: _State, target: Target, options: Options) -> _State | None:
+    """Returns a split of a program that fits already, if it is clearly faster on the model."""
+    worst = state.peak.worst
+    if not options.split_for_speed or worst is None or state.peak.temp_bytes < 32 << 20:
+        return None
+    found = [c for c in candidates(state.graph, target, worst) if c.fits]
+    best = min(found, key=lambda c: c.seconds, default=None)
+    if best is None or best.seconds > options.split_for_speed * state.seconds:
+        return None
+    return _after(state, best, target)
+
+
+def _best_move(state: _State, target: Target) -> Candidate | None:
+    """Returns the fastest candidate that fits; else the one that comes nearest, if it helps at all."""
+    tried: set[int] = set()
+    excess = state.peak.excess_bytes(target.limit_bytes)
+    for worst in _worst_moments(state.peak, target.limit_bytes):
+        if id(worst.node) in tried:
+            continue
+        tried.add(id(worst.node))
+        found = [c for c in candidates(state.graph, target, worst) if c.excess_bytes < excess]
+        fitting = [c for c in found if c.fits]
+        if fitting:
+            return min(fitting, key=lambda c: c.seconds)
+        if found:
+            return min(found, key=lambda c: (_octave(c.excess_bytes), c.seconds))
+        if len(tried) >= 3:
+            break
+    return None
+
+
+def _worst_moments(peak: Peak, limit_bytes: int) -> list[Moment]:
+    over = [m for m in peak.moments if m.total_bytes > limit_bytes]
+    return sorted(over, key=lambda m: -m.total_bytes)
+
+
+def _octave(n_bytes: int) -> int:
+    """Rounds a size to its power of two: candidates within a factor of two come equally near."""
+    return n_bytes.bit_length()
+
+
+def _after(state: _State, candidate: Candidate, asked: Target) -> _State:
+    reason = _reason(state, candidate, asked)
+    saved_bytes = state.peak.total_bytes - candidate.peak.total_bytes
+    new = tuple(
+        Decision(move, reason if move is candidate.moves[-1] else "cheaper to keep than to compute again",
+                 saved_bytes if move is candidate.moves[-1] else 0)
+        for move in candidate.moves
+    )  # fmt: skip
+    return _State(
+        candidate.graph, (*state.decisions, *new), candidate.peak, candidate.seconds, state.notes
+    )
+
+
+def _reason(state: _State, candidate: Candidate, asked: Target) -> str:
+    seed = candidate.seed
+    # Inside a loop the seed's own source says where; at the top the node that made it does.
+    maker = _maker_text(state.graph, candidate)
+    peak = format_bytes(state.peak.total_bytes)
+    if state.peak.total_bytes > asked.limit_bytes:
+        why = f"{seed.aval.str_short()} {maker} is held at the peak of {peak}"
+    else:
+        why = f"{seed.aval.str_short()} {maker} passes through slow memory"
+    stages = f"{candidate.stages} stage{'s' * (candidate.stages != 1)}"
+    kept = f", {format_bytes(candidate.kept_bytes)} kept between them" if candidate.kept_bytes else ""
+    times = f"{state.seconds * 1e3:.3g} ms -> {candidate.seconds * 1e3:.3g} ms"
+    return f"{why}; {stages}{kept}; estimated {times}"
+
+
+def _maker_text(graph: Graph, candidate: Candidate) -> str:
+    def find(scope: Graph) -> str | None:
+        if candidate.seed in scope.producer:
+            return f"of {cost.node_name(scope.producer[candidate.seed])}"
+        for node in scope.nodes:
+            if isinstance(node, Loop):
+                found = find(node.body)
+                if found:
+                    return found
+        return None
+
+    return find(graph) or ""
+
+
+def _left_whole(graph: Graph, peak: Peak) -> tuple[str, ...]:
+    """Returns the big ops that memline has no rule for, or that have side effects, with the user's lines."""
+    threshold = max(peak.total_bytes // 64, 1)
+    found: dict[str, None] = {}
+    for node in graph.nodes:
+        if not isinstance(node, Op) or (table.has_axes_rule(node.primitive) and not node.effects):
+            continue
+        size_bytes = max((v.size_bytes for v in (*node.outputs, *node.inputs)), default=0)
+        if size_bytes >= threshold or node.effects:
+            why = "has side effects" if node.effects else "has no rule"
+            found.setdefault(f"{cost.node_name(node)} {why}; up to {format_bytes(size_bytes)} whole")
+    return tuple(found)
