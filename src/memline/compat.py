@@ -80,19 +80,16 @@ def subjaxprs(params: dict[str, Any]) -> list[Any]:
     return list(_core.jaxprs_in_params(params))
 
 
-def cpu_option_names() -> frozenset[str]:
-    """Returns the compile-option names that this jaxlib accepts among those memline may set."""
-    known = set()
-    for name, value in (
-        ("xla_cpu_experimental_ynn_fusion_type", ""),
-        ("xla_disable_hlo_passes", "dot-library-rewriter"),
-    ):
+def known_compile_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Returns those of the compile options that this jaxlib accepts, each tried on a trivial program."""
+    known = {}
+    for name, value in options.items():
         try:
             jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
         except Exception:  # jaxlib raises several kinds; any refusal means "not known here"
             continue
-        known.add(name)
-    return frozenset(known)
+        known[name] = value
+    return known
 
 
 def new_primitive(
@@ -154,3 +151,18 @@ def named_primitive(name: str) -> Any:
         if isinstance(found, _core.Primitive):
             return found
     return None
+
+
+def evaluate_jaxpr(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+    """Evaluates an open jaxpr on arrays or tracers."""
+    return list(_core.eval_jaxpr(jaxpr, list(consts), *args))
+
+
+def is_unbatched(dim: Any) -> bool:
+    """Tells whether a batching dimension says that the argument is not batched."""
+    return dim is None or isinstance(dim, getattr(_batching, "NotMapped", type(None)))
+
+
+def lifted_constants(traced: Any) -> list[Any]:
+    """Returns the outer tracers that a `jax.stages.Traced` closes over; its jaxpr takes them first."""
+    return list(getattr(traced, "_consts", ()))

@@ -1,0 +1,1 @@
+"""Benchmarks of memline against plain `jax.jit`: `python -m benchmarks`."""

@@ -1,0 +1,61 @@
+"""`python -m benchmarks [program ...]`: memline measured against plain `jax.jit`, as a table."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.compilers import KINDS
+from benchmarks.machine import describe
+from benchmarks.programs import PROGRAMS
+from benchmarks.row import run_row
+from benchmarks.table import table
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    result.add_argument("programs", nargs="*", metavar="program", help="default: all of them")
+    result.add_argument("--list", action="store_true", help="name the programs and stop")
+    result.add_argument("--only", choices=KINDS, help="measure one way to compile and not the other")
+    result.add_argument("--repeats", type=int, default=5, help="timed calls of each (default: 5)")
+    result.add_argument("--seed", type=int, default=0, help="seed of the random inputs")
+    result.add_argument("--out", type=Path, help="write everything measured to this JSON file")
+    return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the programs asked for; 1 if one of them failed its numbers."""
+    options = parser().parse_args(arguments)
+    if options.list:
+        print("\n".join(f"{each.name:18} {each.title}" for each in PROGRAMS.values()))
+        return 0
+    unknown = [name for name in options.programs if name not in PROGRAMS]
+    if unknown:
+        print(f"no program named {', '.join(unknown)}; see --list", file=sys.stderr)
+        return 2
+    if options.repeats < 1:
+        print(f"--repeats must be at least 1, not {options.repeats}", file=sys.stderr)
+        return 2
+
+    start = time.perf_counter()
+
+    def say(text: str) -> None:
+        print(f"[{time.perf_counter() - start:6.0f} s] {text}", file=sys.stderr, flush=True)
+
+    kinds = [options.only] if options.only else list(KINDS)
+    record = {"format": 1, "machine": describe(), "repeats": options.repeats, "rows": []}
+    rows = []
+    for name in options.programs or PROGRAMS:
+        rows.append(run_row(name, kinds, options.repeats, options.seed, say))
+        record["rows"].append(rows[-1].to_json())
+        if options.out:  # after every row: a run that is cut short keeps what it has
+            options.out.write_text(json.dumps(record, indent=2) + "\n")
+    print(table(rows))
+    failed = any(row.errors or False in (row.limit_held, row.target_met, row.agrees) for row in rows)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""What runs in the fresh processes of a benchmark: `python -m benchmarks.child REQUEST RESULT`.
+
+REQUEST is a JSON object with the name of a task, of a program, and the task's parameters. The
+answer is written as JSON to the file RESULT: an object with either `value` or `error`.
+"""
+
+import json
+import statistics
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.agreement import difference
+from benchmarks.compilers import Built, build, honest_peak, warm_up
+from benchmarks.measure import die_first, peak_growth
+from benchmarks.programs import Program, argument_bytes, find
+
+
+def account(program: Program, seed: int) -> dict:
+    """What is known without running: sizes, the limit, and the peak XLA accounts for."""
+    args = program.make_args(seed)
+    size = argument_bytes(args)
+    return {
+        "argument_bytes": size,
+        "limit_bytes": program.limit(size),
+        "honest_peak_bytes": honest_peak(program.fun, args),
+        "notes": [program.note()] if program.note else [],
+    }
+
+
+def memory(program: Program, seed: int, kind: str) -> dict:
+    """Growth of peak resident memory in the first full-size call, inputs resident, program warm."""
+    args = resident_args(program, seed)
+    limit_bytes = program.limit(argument_bytes(args))
+    built = build(kind, program.fun, args, limit_bytes)
+    warm_up(kind, program.fun, program.warm_args(), limit_bytes)
+    _, growth = peak_growth(lambda: jax.block_until_ready(built.call(*args)))
+    return {
+        "growth_bytes": growth.bytes,
+        "method": growth.method,
+        "compiled_peak_bytes": built.compiled_peak_bytes,
+        "compile_seconds": built.compile_seconds,
+        "planning_seconds": built.planning_seconds,
+        "moves": list(built.moves),
+    }
+
+
+def timing(program: Program, seed: int, kinds: list[str], repeats: int) -> dict:
+    """Times of all kinds side by side: after a warm-up call each, they take turns."""
+    args = resident_args(program, seed)
+    limit_bytes = program.limit(argument_bytes(args))
+    built = {kind: build(kind, program.fun, args, limit_bytes) for kind in kinds}
+    results = {kind: jax.device_get(timed(each, args)[1]) for kind, each in built.items()}
+    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for turn in range(repeats):
+        for kind in kinds if turn % 2 == 0 else reversed(kinds):
+            seconds[kind].append(timed(built[kind], args)[0])
+
+    answer: dict[str, Any] = {
+        "seconds": seconds,
+        "median_seconds": {kind: statistics.median(each) for kind, each in seconds.items()},
+    }
+    if {"plain", "memline"} <= set(kinds):
+        found = difference(results["plain"], results["memline"], program.tied)
+        answer["largest_relative_difference"] = found.largest_relative
+        answer["integers_differing"] = found.integers_differing
+        answer["agrees"] = found.within(program.tolerance)
+    return answer
+
+
+def timed(built: Built, args: tuple) -> tuple[float, Any]:
+    """Seconds that one call takes, and its result."""
+    start = time.perf_counter()
+    result = jax.block_until_ready(built.call(*args))
+    return time.perf_counter() - start, result
+
+
+def resident_args(program: Program, seed: int) -> tuple:
+    """The full-size inputs as JAX arrays on the default device."""
+    return jax.block_until_ready(jax.tree.map(jnp.asarray, program.make_args(seed)))
+
+
+TASKS = {"account": account, "memory": memory, "timing": timing}
+
+
+def main(request: str, result_path: str) -> None:
+    """Do what the request says and write the answer."""
+    parameters = json.loads(request)
+    task, program = TASKS[parameters.pop("task")], find(parameters.pop("program"))
+    die_first()
+    jax.config.update("jax_enable_x64", program.x64)
+    try:
+        answer = {"value": task(program, **parameters)}
+    except Exception as error:
+        answer = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+    Path(result_path).write_text(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

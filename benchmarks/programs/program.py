@@ -1,0 +1,57 @@
+"""What a benchmark program is: a function, its inputs, a memory limit and a target time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Program:
+    """One row of the benchmark table.
+
+    `make_args` builds the full-size inputs from a seed, as NumPy arrays; `warm_args` builds inputs
+    of the same structure with small shapes, on which a process warms up before it is measured.
+    """
+
+    name: str
+    title: str
+    fun: Callable[..., Any]
+    make_args: Callable[[int], tuple]
+    warm_args: Callable[[], tuple]
+    limit_bytes: int
+    """The memory limit; on top of the arguments where `limit_over_arguments` is set."""
+    target_ratio: float
+    """The largest acceptable time of memline over the time of plain `jax.jit`."""
+    limit_over_arguments: bool = False
+    x64: bool = False
+    tolerance: float = 1e-4
+    """The largest relative difference that still counts as the same result."""
+    tied: tuple[tuple[int, int], ...] = ()
+    """Pairs `(values, indices)` of output leaves: indices may differ where values tie."""
+    note: Callable[[], str] | None = None
+    """Anything the reader of the result must know about the inputs."""
+
+    def limit(self, argument_bytes: int) -> int:
+        """The limit in bytes on arguments, outputs and temporaries together."""
+        return self.limit_bytes + argument_bytes * self.limit_over_arguments
+
+    @property
+    def limit_text(self) -> str:
+        """The limit as the table shows it."""
+        text = f"{self.limit_bytes / MIB:g} MiB"
+        return f"arguments + {text}" if self.limit_over_arguments else text
+
+
+def argument_bytes(args: Any) -> int:
+    """Bytes held by the array leaves of `args`."""
+    return sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(args))
+
+
+def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> np.ndarray:
+    """Normally distributed float32 values."""
+    return rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)

@@ -1,0 +1,203 @@
+"""The functions that users call: `jit`, `limit` and `plan`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+
+from memline.budget import parse_limit
+from memline.errors import ArgumentError
+from memline.limited import LimitedFunction
+from memline.options import Options
+from memline.plan.plan import Plan
+from memline.planning import Spec
+
+
+def jit(
+    fun: Callable[..., Any] | None = None,
+    *,
+    memory_limit: int | str | None = None,
+    plan: Plan | None = None,
+    static_argnums: int | Sequence[int] | None = None,
+    static_argnames: str | Iterable[str] | None = None,
+    donate_argnums: int | Sequence[int] | None = None,
+    donate_argnames: str | Iterable[str] | None = None,
+    in_shardings: Any = None,
+    out_shardings: Any = None,
+    keep_unused: bool = False,
+    device: jax.Device | None = None,
+    compiler_options: dict[str, Any] | None = None,
+    options: Options | None = None,
+) -> Any:
+    """Compiles a function as `jax.jit` does, to run inside a memory limit.
+
+    The result computes what `jax.jit(fun)` computes; integer and order-independent results are bit-equal.
+    The first call for given types plans: it cuts the program's big values into chunks, all that hangs on
+    them with them, so that arguments, results and temporaries together never exceed the limit. Called
+    inside another transformation, the planned program is spliced into place.
+
+    Args:
+      fun: the function, of arrays in any pytrees. Without it a decorator is returned.
+      memory_limit: bytes as an int, or text such as "512MiB", "2 GB", "50%" (of the device's memory); None for
+        no limit. The bound holds per call for arguments + results + temporaries, donated bytes once.
+      plan: a `Plan` to replay instead of searching for one.
+      static_argnums, static_argnames, donate_argnums, donate_argnames, in_shardings, out_shardings,
+        keep_unused, compiler_options: as in `jax.jit`.
+      device: where to run, as in `jax.jit`.
+      options: how to plan; see `memline.Options`.
+
+    Returns:
+      A function with the stages of `jax.jit` (`trace`, `lower`, and so on).
+
+    Raises:
+      LimitError: the limit is malformed, zero, negative or NaN.
+      ArgumentError: `fun` cannot be called, or `options` or `plan` is of another type.
+      MemoryLimitError: when called or lowered, where no plan that was tried fits; before anything runs.
+
+    The splitting follows Artemev et al., "Memory safe computations with XLA compiler" (NeurIPS 2022).
+
+    >>> import jax.numpy as jnp
+    >>> @jit(memory_limit="4MiB")
+    ... def kernel_sum(x):
+    ...     return jnp.exp(-((x[:, None] - x[None, :]) ** 2)).sum(1)
+    >>> kernel_sum(jnp.linspace(0.0, 1.0, 4000)).shape  # the 61 MiB matrix is never built
+    (4000,)
+    """
+    settings = {
+        "memory_limit": memory_limit,
+        "plan": plan,
+        "static_argnums": static_argnums,
+        "static_argnames": static_argnames,
+        "donate_argnums": donate_argnums,
+        "donate_argnames": donate_argnames,
+        "in_shardings": in_shardings,
+        "out_shardings": out_shardings,
+        "keep_unused": keep_unused,
+        "device": device,
+        "compiler_options": compiler_options,
+        "options": options,
+    }
+    if fun is None:
+        _spec(memory_limit, plan, options, device)  # a bad limit is told where it is written
+        return functools.partial(jit, **settings)
+    _require_callable(fun)
+    spec = _spec(memory_limit, plan, options, device)
+    jit_options = {
+        name: settings[name]
+        for name in (
+            "static_argnums",
+            "static_argnames",
+            "donate_argnums",
+            "donate_argnames",
+            "in_shardings",
+            "out_shardings",
+        )
+        if settings[name] is not None
+    }
+    if keep_unused:
+        jit_options["keep_unused"] = True
+    if device is not None:
+        if in_shardings is not None or out_shardings is not None:
+            raise ArgumentError("give either device or shardings, not both")
+        placed = jax.sharding.SingleDeviceSharding(device)
+        jit_options["in_shardings"] = jit_options["out_shardings"] = placed
+    return LimitedFunction(fun, spec, jit_options, compiler_options, device)
+
+
+def limit(
+    fun: Callable[..., Any],
+    memory_limit: int | str | None = None,
+    *,
+    plan: Plan | None = None,
+    static_argnums: int | Sequence[int] | None = None,
+    static_argnames: str | Iterable[str] | None = None,
+    options: Options | None = None,
+) -> Callable[..., Any]:
+    """Returns the function held to a memory limit, to be used inside other JAX code: compiles nothing itself.
+
+    Under `jax.jit` the planned program becomes part of the program around it; `jax.grad` and `jax.vmap`
+    plan the derivative and the batched function under the same limit.
+
+    Args:
+      fun: the function, of arrays in any pytrees.
+      memory_limit: as in `memline.jit`.
+      plan: a `Plan` to replay instead of searching for one.
+      static_argnums, static_argnames: as in `jax.jit`.
+      options: see `memline.Options`.
+
+    Raises:
+      LimitError, ArgumentError: as `memline.jit`.
+      MemoryLimitError: when the program around it is lowered, where no plan that was tried fits.
+
+    >>> import jax.numpy as jnp
+    >>> def kernel_sum(x):
+    ...     return jnp.exp(-((x[:, None] - x[None, :]) ** 2)).sum()
+    >>> step = jax.jit(jax.grad(limit(kernel_sum, "4MiB")))
+    >>> step(jnp.linspace(0.0, 1.0, 4000)).shape
+    (4000,)
+    """
+    _require_callable(fun)
+    jit_options = {
+        name: value
+        for name, value in (("static_argnums", static_argnums), ("static_argnames", static_argnames))
+        if value is not None
+    }
+    limited = LimitedFunction(fun, _spec(memory_limit, plan, options, None), jit_options)
+
+    @functools.wraps(fun)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return limited(*args, **kwargs)
+
+    return call
+
+
+def plan(
+    fun: Callable[..., Any],
+    memory_limit: int | str | None = None,
+    **settings: Any,
+) -> Callable[..., Plan]:
+    """Returns a function that plans a call instead of making it.
+
+    Args:
+      fun: the function.
+      memory_limit: as in `memline.jit`.
+      **settings: the other arguments of `memline.jit`.
+
+    Returns:
+      A function of the same arguments, arrays or `jax.ShapeDtypeStruct`s (nothing of their size is
+      allocated), that returns the `Plan`.
+
+    Raises:
+      LimitError, ArgumentError: as `memline.jit`.
+      MemoryLimitError: when called, where no plan that was tried fits.
+
+    >>> import jax.numpy as jnp
+    >>> def kernel_sum(x):
+    ...     return jnp.exp(-((x[:, None] - x[None, :]) ** 2)).sum()
+    >>> made = plan(kernel_sum, "4MiB")(jax.ShapeDtypeStruct((4000,), jnp.float32))
+    >>> made.compiled_peak_bytes <= 4 * 2**20, len(made.moves)
+    (True, 1)
+    """
+    limited = jit(fun, memory_limit=memory_limit, **settings)
+
+    @functools.wraps(fun)
+    def planned(*args: Any, **kwargs: Any) -> Plan:
+        return limited.trace(*args, **kwargs).plan()
+
+    return planned
+
+
+def _spec(memory_limit: Any, plan: Any, options: Any, device: jax.Device | None) -> Spec:
+    if plan is not None and not isinstance(plan, Plan):
+        raise ArgumentError(f"plan is a memline.Plan, not a {type(plan).__name__}; Plan.from_json reads its text")
+    if options is not None and not isinstance(options, Options):
+        raise ArgumentError(f"options is a memline.Options, not a {type(options).__name__}")
+    return Spec(parse_limit(memory_limit, device), plan, options or Options())
+
+
+def _require_callable(fun: Any) -> None:
+    if not callable(fun):
+        raise ArgumentError(f"expected a function, not a {type(fun).__name__}: {fun!r}")

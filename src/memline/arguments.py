@@ -1,0 +1,128 @@
+"""What a call's arguments are: static or not, their types, and a clear word on those that are no arrays."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from memline import compat
+from memline.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class Statics:
+    """Which arguments are static, by position and by name, as `jax.jit` resolves them."""
+
+    positions: frozenset[int]
+    names: frozenset[str]
+
+    @classmethod
+    def of(
+        cls,
+        fun: Callable[..., Any],
+        argnums: int | Sequence[int] | None,
+        argnames: str | Iterable[str] | None,
+    ) -> Statics:
+        """Resolves `static_argnums` and `static_argnames` against the function's own signature."""
+        nums = {argnums} if isinstance(argnums, int) else set(argnums or ())
+        names = {argnames} if isinstance(argnames, str) else set(argnames or ())
+        try:
+            parameters = list(inspect.signature(fun).parameters.values())
+        except (TypeError, ValueError):  # some builtins have no signature
+            return cls(frozenset(nums), frozenset(names))
+        positional = [
+            p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+        count = len(positional)
+        nums = {n + count if n < 0 else n for n in nums}
+        if argnums is not None and argnames is None:
+            names = {positional[n] for n in nums if n < count}
+        elif argnames is not None and argnums is None:
+            nums = {k for k, name in enumerate(positional) if name in names}
+        return cls(frozenset(nums), frozenset(names))
+
+    def split(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Returns the arguments that are traced, as `(args, kwargs)`, and a key of those that are static."""
+        if not self.positions and not self.names:
+            return (tuple(args), kwargs), ()
+        traced = tuple(a for i, a in enumerate(args) if i not in self.positions)
+        traced_kw = {k: v for k, v in kwargs.items() if k not in self.names}
+        fixed = tuple((i, a) for i, a in enumerate(args) if i in self.positions)
+        fixed_kw = tuple(sorted((k, v) for k, v in kwargs.items() if k in self.names))
+        return (traced, traced_kw), (fixed, fixed_kw)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The types of one call: what decides whether a plan made for one call serves another."""
+
+    tree: Any
+    types: tuple[Any, ...]
+    static: Any
+    context: Any
+
+    @classmethod
+    def of(cls, statics: Statics, args: Sequence[Any], kwargs: dict[str, Any]) -> Signature:
+        """Returns the signature of a call with arrays, tracers or `jax.ShapeDtypeStruct`s."""
+        traced, static = statics.split(args, kwargs)
+        leaves, tree = jax.tree.flatten(traced)
+        return cls(tree, tuple(_type_key(x) for x in leaves), static, compat.trace_context())
+
+
+def _type_key(x: Any) -> Any:
+    shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
+    if shape is None or dtype is None:
+        return type(x)
+    return (tuple(shape), dtype, bool(getattr(x, "weak_type", False)))
+
+
+def require_arrays(traced: Any, *, shapes_will_do: bool) -> None:
+    """Checks every leaf of a call's traced arguments.
+
+    Args:
+      traced: a pytree of the arguments, `(args, kwargs)`.
+      shapes_will_do: whether `jax.ShapeDtypeStruct`s are fine, as they are for planning.
+
+    Raises:
+      ArgumentError: a leaf is not an array, or a tracer that has outlived its transformation.
+    """
+    args, kwargs = traced
+    for path, leaf in jax.tree_util.tree_leaves_with_path((args, kwargs)):
+        where = _path_text(path)
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            if shapes_will_do:
+                continue
+            raise ArgumentError(
+                f"{where} is a jax.ShapeDtypeStruct: a shape can be planned and compiled for "
+                "(memline.plan, .lower), not computed with. Pass an array."
+            )
+        if isinstance(leaf, compat.Tracer):
+            if not compat.tracing_is_inactive():
+                continue
+            raise ArgumentError(
+                f"{where} is a tracer ({leaf.aval.str_short()}) that has leaked out of the transformation that "
+                "made it. Return the value from the transformed function instead of storing it."
+            )
+        try:
+            compat.aval_of(leaf)
+        except TypeError as error:
+            raise ArgumentError(
+                f"{where} is not an array but a {type(leaf).__name__} ({_short(leaf)}). Pass an array, or name the "
+                "argument in static_argnums or static_argnames."
+            ) from error
+
+
+def _path_text(path: Any) -> str:
+    """Returns where a leaf is, such as `argument 0['weights']`."""
+    first, second, *rest = path
+    name = "argument " + (str(second.idx) if first.idx == 0 else repr(second.key))
+    return name + jax.tree_util.keystr(tuple(rest))
+
+
+def _short(x: Any) -> str:
+    text = repr(x)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,160 @@
+"""The function that `memline.jit` returns: plans a call on its first types, then dispatches as `jax.jit` does.
+
+Each signature's planned program is a jitted function of its own, so a call costs what a call of
+`jax.jit` costs and one Python frame more.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from memline import compat
+from memline.arguments import Signature, Statics, require_arrays
+from memline.ir.emit import evaluate
+from memline.ir.graph import Graph
+from memline.planning import Planned, Spec, make_planned, platform_of
+from memline.splice import call_spliced
+from memline.stages import Lowered, Traced
+
+
+class _OtherSignatureError(Exception):
+    """Raised when a planned program is traced for other types than those it was planned for."""
+
+
+class LimitedFunction:
+    """A function compiled under a memory limit; made by `memline.jit` and `memline.limit`."""
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        spec: Spec,
+        jit_options: dict[str, Any] | None = None,
+        compiler_options: dict[str, Any] | None = None,
+        device: Any = None,
+    ) -> None:
+        functools.update_wrapper(self, fun)
+        self._fun = fun
+        self._spec = spec
+        self._jit_options = dict(jit_options or {})
+        self._compiler_options = compiler_options
+        self._platform = platform_of(device)
+        self._plain = jax.jit(fun, **self._jit_options)
+        self._statics = Statics.of(
+            fun, self._jit_options.get("static_argnums"), self._jit_options.get("static_argnames")
+        )
+        self._planned: dict[Signature, Planned] = {}
+        self._ready: Callable[..., Any] = _never_planned
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not compat.tracing_is_inactive():
+            return self._spliced(args, kwargs)
+        return self.call_concrete(*args, **kwargs)
+
+    def call_concrete(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls with arrays, planning first where the types are new."""
+        try:
+            return self._ready(*args, **kwargs)
+        except _OtherSignatureError:
+            pass
+        except (TypeError, jax.errors.UnexpectedTracerError):
+            require_arrays(self._statics.split(args, kwargs)[0], shapes_will_do=False)
+            raise
+        return self._call_new(args, kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<memline.jit of {getattr(self._fun, '__qualname__', repr(self._fun))}>"
+
+    def trace(self, *args: Any, **kwargs: Any) -> Traced:
+        """Traces the function for arguments (arrays or `jax.ShapeDtypeStruct`s), as `jax.jit(f).trace`."""
+        return Traced(self, args, kwargs, self._trace(args, kwargs))
+
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """Plans and lowers the function for arguments (arrays or `jax.ShapeDtypeStruct`s).
+
+        Raises:
+          MemoryLimitError: no plan that was tried fits the limit.
+        """
+        return self.trace(*args, **kwargs).lower()
+
+    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns the shapes and types of the results, as `jax.eval_shape`; plans nothing."""
+        return self._plain.eval_shape(*args, **kwargs)
+
+    def clear_cache(self) -> None:
+        """Forgets every plan and compiled program."""
+        self._planned.clear()
+        self._ready = _never_planned
+
+    def planned(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Planned:
+        """Returns the planned and compiled program of a call, from the cache where it is there."""
+        signature = Signature.of(self._statics, args, kwargs)
+        if signature not in self._planned:
+            self._planned[signature] = self._make(args, kwargs, signature)
+            several = len(self._planned) > 1
+            self._ready = self._by_signature if several else self._planned[signature].candidate.call
+        return self._planned[signature]
+
+    def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        require_arrays(self._statics.split(args, kwargs)[0], shapes_will_do=True)
+        return self._plain.trace(*args, **kwargs)
+
+    def _call_new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        require_arrays(self._statics.split(args, kwargs)[0], shapes_will_do=False)
+        return self.planned(args, kwargs).candidate.call(*args, **kwargs)
+
+    def _by_signature(self, *args: Any, **kwargs: Any) -> Any:
+        planned = self._planned.get(Signature.of(self._statics, args, kwargs))
+        if planned is None:
+            raise _OtherSignatureError
+        return planned.candidate.call(*args, **kwargs)
+
+    def _spliced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._spec.changes_nothing:
+            return self._plain(*args, **kwargs)
+        traced = self._trace(args, kwargs)
+        leaves = jax.tree.leaves(self._statics.split(args, kwargs)[0])
+        return jax.tree.unflatten(traced.out_tree, call_spliced(traced, leaves, self._spec))
+
+    def _make(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], signature: Signature
+    ) -> Planned:
+        traced = self._trace(args, kwargs)
+
+        def build(graph: Graph | None, compiler_options: dict[str, Any]) -> Any:
+            fun = self._guarded(graph, signature, traced.out_tree)
+            return jax.jit(fun, **self._jit_options, compiler_options=compiler_options)
+
+        return make_planned(
+            traced,
+            self._spec,
+            build=build,
+            lower=lambda jitted: jitted.lower(*args, **kwargs),
+            platform=self._platform,
+            compiler_options=self._compiler_options,
+        )
+
+    def _guarded(self, graph: Graph | None, signature: Signature, out_tree: Any) -> Callable[..., Any]:
+        """Returns the function of a graph (the user's own for None) that refuses other types."""
+
+        @functools.wraps(self._fun)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if Signature.of(self._statics, args, kwargs) != signature:
+                raise _OtherSignatureError
+            if graph is None:
+                return self._fun(*args, **kwargs)
+            leaves = jax.tree.leaves(self._statics.split(args, kwargs)[0])
+            return jax.tree.unflatten(out_tree, evaluate(graph, leaves))
+
+        return run
+
+
+def _never_planned(*args: Any, **kwargs: Any) -> Any:
+    raise _OtherSignatureError

@@ -1,0 +1,50 @@
+"""The compiled peak: what XLA's buffer assignment says a compiled program holds at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from memline.ir.graph import Graph
+
+
+@dataclass(frozen=True)
+class CompiledPeak:
+    """The buffers of a compiled program, in bytes on one device."""
+
+    argument_bytes: int
+    output_bytes: int
+    temp_bytes: int
+    alias_bytes: int
+    """Bytes of results that live in donated arguments."""
+
+    @property
+    def total_bytes(self) -> int:
+        """The compiled peak: arguments, results and temporaries, shared buffers counted once."""
+        return self.argument_bytes + self.output_bytes + self.temp_bytes - self.alias_bytes
+
+
+def compiled_peak(compiled: Any, graph: Graph | None = None) -> CompiledPeak:
+    """Returns the compiled peak of a `jax.stages.Compiled`.
+
+    Args:
+      compiled: the program.
+      graph: what was compiled. Arguments that the program does not use are dropped by XLA and constants
+        do not show in its account, but the caller holds both: with the graph they are counted.
+    """
+    account = compiled.memory_analysis()
+    argument_bytes = int(account.argument_size_in_bytes)
+    if graph is not None and not _is_sharded(compiled):
+        held = sum(v.size_bytes for v in graph.inputs) + sum(v.size_bytes for v in graph.consts)
+        argument_bytes = max(argument_bytes, held)
+    return CompiledPeak(
+        argument_bytes,
+        int(account.output_size_in_bytes),
+        int(account.temp_size_in_bytes),
+        int(account.alias_size_in_bytes),
+    )
+
+
+def _is_sharded(compiled: Any) -> bool:
+    shardings, _ = compiled.input_shardings
+    return any(len(s.device_set) > 1 for s in shardings if hasattr(s, "device_set"))
