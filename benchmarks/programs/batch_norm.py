@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.programs.program import MIB, Program, normal
+from benchmarks.programs.program import MIB, RELU_TOLERANCE, Program, normal, relu_note
 
 
 def normalise(x: jax.Array, gain: jax.Array, shift: jax.Array) -> jax.Array:
@@ -59,4 +59,6 @@ BATCH_NORM = Program(
     warm_args=lambda: make_args(0, 13, (6, 8, 8, 8, 8), 10),
     limit_bytes=192 * MIB,
     target_ratio=1.5,
+    tolerance=RELU_TOLERANCE,
+    note=relu_note,
 )

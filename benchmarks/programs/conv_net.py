@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks.programs.program import MIB, Program, normal
+from benchmarks.programs.program import MIB, RELU_TOLERANCE, Program, normal, relu_note
 
 STRIDES = (1, 2, 2, 2)
 
@@ -57,4 +57,6 @@ CONV_NET = Program(
     warm_args=lambda: make_args(0, 5, 16, (4, 6, 6, 8), 10),
     limit_bytes=256 * MIB,
     target_ratio=1.1,
+    tolerance=RELU_TOLERANCE,
+    note=relu_note,
 )

@@ -5,7 +5,7 @@ from itertools import pairwise
 import jax
 import numpy as np
 
-from benchmarks.programs.program import MIB, Program, normal
+from benchmarks.programs.program import MIB, RELU_TOLERANCE, Program, normal, relu_note
 
 
 def predict(params: list[dict], x: jax.Array) -> jax.Array:
@@ -44,4 +44,6 @@ MLP = Program(
     warm_args=lambda: make_args(0, 13, (6, 8, 8, 8, 8, 1)),
     limit_bytes=128 * MIB,
     target_ratio=0.7,
+    tolerance=RELU_TOLERANCE,
+    note=relu_note,
 )

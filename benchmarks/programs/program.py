@@ -47,6 +47,18 @@ class Program:
         return f"arguments + {text}" if self.limit_over_arguments else text
 
 
+RELU_TOLERANCE = 1e-2
+"""For gradients through ReLU: they jump where rounding carries a pre-activation across zero."""
+
+
+def relu_note() -> str:
+    """Why results through ReLU differ by more than rounding."""
+    return (
+        "ReLU's gradient jumps where rounding carries a pre-activation across zero; "
+        "plain jit in float32 is itself that far from float64"
+    )
+
+
 def argument_bytes(args: Any) -> int:
     """Bytes held by the array leaves of `args`."""
     return sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(args))

@@ -79,7 +79,7 @@ def split_table(table: np.ndarray, seed: int, inducing: int) -> tuple[dict, np.n
     params = {
         "inducing": distinct[chosen],
         "log_scales": np.full(x.shape[1], 0.5 * np.log(x.shape[1])),
-        "log_variance": np.float64(0.0),
+        "log_variance": np.float64(np.log(1.5)),
         "log_noise": np.float64(np.log(0.1)),
     }
     return params, x, y

@@ -38,7 +38,7 @@ def draw_mosaic(mosaic: Mosaic, path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.4), layout="constrained")
     left.imshow(mosaic.original)
     left.set_title("photograph")
-    right.imshow(mosaic.laid.clip(0, 1))
+    right.imshow(mosaic.laid)
     right.set_title("laid from the nearest patches of the other photograph")
     _save(figure, (left, right), path)
 

@@ -7,17 +7,17 @@ from sklearn.datasets import load_sample_image
 
 
 def photograph(name: str, shrink: int = 1) -> np.ndarray:
-    """A `[height, width, 3]` photograph with values in 0 to 1; every `shrink`-th pixel of it."""
+    """A `[height, width, 3]` photograph of bytes; every `shrink`-th pixel of it."""
     image = cast(np.ndarray, load_sample_image(name))
-    return image[::shrink, ::shrink].astype(np.float64) / 255
+    return image[::shrink, ::shrink]
 
 
 def pixels(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (the width is 1) and colours of all pixels, a row each."""
+    """Coordinates (the width is 1) and colours (white is 1) of all pixels, a row each."""
     height, width, _ = image.shape
     rows, columns = np.mgrid[:height, :width]
     coordinates = np.stack([rows.ravel(), columns.ravel()], axis=1) / width
-    return coordinates, image.reshape(-1, 3)
+    return coordinates, image.reshape(-1, 3) / 255
 
 
 def patches(image: np.ndarray, size: int, stride: int) -> np.ndarray:

@@ -106,7 +106,7 @@ def train(jit: Callable[[Callable], Callable], quick: bool, say: Callable[[str],
     state, tokens, following = (QUICK if quick else PROGRAM).make_args(0)
     step = jit(training_step)
     losses = []
-    count = 3 if quick else 20
+    count = 3 if quick else 15
     for number in range(1, count + 1):
         state, value = step(state, tokens, following)
         losses.append(float(value))

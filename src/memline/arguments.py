@@ -51,8 +51,9 @@ class Statics:
             return (tuple(args), kwargs), ()
         traced = tuple(a for i, a in enumerate(args) if i not in self.positions)
         traced_kw = {k: v for k, v in kwargs.items() if k not in self.names}
-        fixed = tuple((i, a) for i, a in enumerate(args) if i in self.positions)
-        fixed_kw = tuple(sorted((k, v) for k, v in kwargs.items() if k in self.names))
+        # With their types, as `jax.jit` does: 2 and 2.0 and True trace to different programs.
+        fixed = tuple((i, type(a), a) for i, a in enumerate(args) if i in self.positions)
+        fixed_kw = tuple((k, type(v), v) for k, v in sorted(kwargs.items()) if k in self.names)
         return (traced, traced_kw), (fixed, fixed_kw)
 
 
@@ -74,10 +75,10 @@ class Signature:
 
 
 def _type_key(x: Any) -> Any:
-    shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
-    if shape is None or dtype is None:
-        return type(x)
-    return (tuple(shape), dtype, bool(getattr(x, "weak_type", False)))
+    aval = getattr(x, "aval", None)
+    if aval is None:  # a numpy array, a Python scalar or a ShapeDtypeStruct: by the type that JAX gives it
+        aval = compat.aval_of(x)
+    return (aval.shape, aval.dtype, aval.weak_type)
 
 
 def require_arrays(traced: Any, *, shapes_will_do: bool) -> None:
@@ -114,6 +115,23 @@ def require_arrays(traced: Any, *, shapes_will_do: bool) -> None:
                 f"{where} is not an array but a {type(leaf).__name__} ({_short(leaf)}). Pass an array, or name the "
                 "argument in static_argnums or static_argnames."
             ) from error
+
+
+def require_hashable(static: Any) -> None:
+    """Checks a call's static arguments, as `Statics.split` gives them.
+
+    Raises:
+      ArgumentError: one cannot be hashed, so a call with an equal one could not be told from it.
+    """
+    for group in static:
+        for place, kind, value in group:
+            try:
+                hash(value)
+            except TypeError as error:
+                raise ArgumentError(
+                    f"static argument {place!r} is a {kind.__name__} ({_short(value)}), which cannot be hashed. "
+                    "Pass a hashable value, such as a tuple for a list, or an array as an argument that is not static."
+                ) from error
 
 
 def _path_text(path: Any) -> str:

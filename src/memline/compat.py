@@ -104,17 +104,32 @@ def new_primitive(
 ) -> Any:
     """Returns a new multiple-result primitive with all of its interpretation rules registered.
 
-    `lower` is a plain JAX function of the primitive's inputs and parameters, traced into place.
+    `abstract_eval` returns the abstract results and the effects; `lower` is a plain JAX function of the
+    primitive's inputs and parameters, traced into place.
     """
     primitive = _core.Primitive(name)
     primitive.multiple_results = True
     primitive.def_impl(impl)
-    primitive.def_abstract_eval(abstract_eval)
+    primitive.def_effectful_abstract_eval(abstract_eval)
     _batching.primitive_batchers[primitive] = batch
     _ad.primitive_jvps[primitive] = jvp
     _ad.primitive_transposes[primitive] = transpose
     _mlir.register_lowering(primitive, _mlir.lower_fun(lower, multiple_results=True))
     return primitive
+
+
+def axis_names(closed: Any) -> list[str]:
+    """Returns the names of mapped axes around a closed jaxpr that it uses, as `lax.psum` does."""
+    return sorted(str(e.name) for e in closed.effects if isinstance(e, _core.NamedAxisEffect))
+
+
+def without_reports(closed: Any) -> Any:
+    """Returns the closed jaxpr without the equations that have effects and no results, such as a print."""
+    kept = [eqn for eqn in closed.jaxpr.eqns if eqn.outvars or not eqn.effects]
+    if len(kept) == len(closed.jaxpr.eqns):
+        return closed
+    effects = _core.join_effects(*(eqn.effects for eqn in kept))
+    return ClosedJaxpr(closed.jaxpr.replace(eqns=kept, effects=effects), closed.consts)
 
 
 def instantiate_zeros(tangent: Any) -> Any:

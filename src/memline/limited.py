@@ -14,7 +14,8 @@ from typing import Any
 import jax
 
 from memline import compat
-from memline.arguments import Signature, Statics, require_arrays
+from memline.arguments import Signature, Statics, require_arrays, require_hashable
+from memline.errors import ArgumentError
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph
 from memline.planning import Planned, Spec, make_planned, platform_of
@@ -42,7 +43,7 @@ class LimitedFunction:
         self._spec = spec
         self._jit_options = dict(jit_options or {})
         self._compiler_options = compiler_options
-        self._platform = platform_of(device)
+        self.platform = platform_of(device)
         self._plain = jax.jit(fun, **self._jit_options)
         self._statics = Statics.of(
             fun, self._jit_options.get("static_argnums"), self._jit_options.get("static_argnames")
@@ -62,7 +63,7 @@ class LimitedFunction:
         except _OtherSignatureError:
             pass
         except (TypeError, jax.errors.UnexpectedTracerError):
-            require_arrays(self._statics.split(args, kwargs)[0], shapes_will_do=False)
+            self._require_good(args, kwargs, shapes_will_do=False)
             raise
         return self._call_new(args, kwargs)
 
@@ -103,12 +104,19 @@ class LimitedFunction:
         return self._planned[signature]
 
     def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        require_arrays(self._statics.split(args, kwargs)[0], shapes_will_do=True)
+        self._require_good(args, kwargs, shapes_will_do=True)
         return self._plain.trace(*args, **kwargs)
 
     def _call_new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        require_arrays(self._statics.split(args, kwargs)[0], shapes_will_do=False)
+        self._require_good(args, kwargs, shapes_will_do=False)
+        if jax.config.jax_disable_jit:  # someone debugs: run op by op, as `jax.jit` does then
+            return self._fun(*args, **kwargs)
         return self.planned(args, kwargs).candidate.call(*args, **kwargs)
+
+    def _require_good(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, shapes_will_do: bool) -> None:
+        traced, static = self._statics.split(args, kwargs)
+        require_arrays(traced, shapes_will_do=shapes_will_do)
+        require_hashable(static)
 
     def _by_signature(self, *args: Any, **kwargs: Any) -> Any:
         planned = self._planned.get(Signature.of(self._statics, args, kwargs))
@@ -117,7 +125,7 @@ class LimitedFunction:
         return planned.candidate.call(*args, **kwargs)
 
     def _spliced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._spec.changes_nothing:
+        if self._spec.changes_nothing or jax.config.jax_disable_jit:
             return self._plain(*args, **kwargs)
         traced = self._trace(args, kwargs)
         leaves = jax.tree.leaves(self._statics.split(args, kwargs)[0])
@@ -127,6 +135,11 @@ class LimitedFunction:
         self, args: tuple[Any, ...], kwargs: dict[str, Any], signature: Signature
     ) -> Planned:
         traced = self._trace(args, kwargs)
+        if compat.lifted_constants(traced):
+            raise ArgumentError(
+                f"{self!r} closes over a tracer that has leaked out of the transformation that made it. "
+                "Pass the value as an argument."
+            )
 
         def build(graph: Graph | None, compiler_options: dict[str, Any]) -> Any:
             fun = self._guarded(graph, signature, traced.out_tree)
@@ -137,7 +150,7 @@ class LimitedFunction:
             self._spec,
             build=build,
             lower=lambda jitted: jitted.lower(*args, **kwargs),
-            platform=self._platform,
+            platform=self.platform,
             compiler_options=self._compiler_options,
         )
 

@@ -16,6 +16,7 @@ from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Value
 from memline.ir.trace import from_jaxpr
 from memline.options import Options
+from memline.passes.canonical import canonical_convolutions
 from memline.plan.plan import Decision, Plan
 from memline.plan.search import Outcome, replay, search
 from memline.units import format_bytes
@@ -144,7 +145,7 @@ def make_planned(
       PlanError: the plan to replay does not apply.
     """
     began = time.perf_counter()
-    graph = from_jaxpr(traced.jaxpr, platform=platform)
+    graph = prepared_graph(traced.jaxpr, platform)
     donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
     alias_bytes = _alias_bytes(graph, donated)
     honest = spec.options.honest_accounting and not spec.changes_nothing
@@ -175,12 +176,19 @@ def make_planned(
     )
 
 
-def plan_graph(graph: Graph, spec: Spec, platform: str) -> Graph:
-    """Returns the planned form of a graph that is to be spliced into another program.
+def prepared_graph(closed: Any, platform: str) -> Graph:
+    """Returns the graph of a closed jaxpr in the form that planning begins with on a platform."""
+    graph = from_jaxpr(closed, platform=platform)
+    return canonical_convolutions(graph) if platform == "cpu" else graph
+
+
+def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
+    """Returns the planned graph of a closed jaxpr that is to be spliced into another program.
 
     Raises:
       MemoryLimitError: no plan that was tried fits.
     """
+    graph = prepared_graph(closed, platform)
     specs = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in graph.inputs]
 
     def build(candidate: Graph | None, options: dict[str, Any]) -> Any:

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from memline import compat
+from memline.errors import ArgumentError
 from memline.ir.emit import evaluate
-from memline.ir.trace import from_jaxpr
 from memline.planning import Spec, plan_graph
 
 
@@ -30,10 +30,19 @@ def call_spliced(traced: Any, leaves: Sequence[Any], spec: Spec) -> list[Any]:
       traced: JAX's trace of the function; what it closes over becomes arguments of the call.
       leaves: arrays or tracers, one for each input of the trace.
       spec: the limit or plan.
+
+    Raises:
+      ArgumentError: the function uses a mapped axis of a transformation around it.
     """
+    names = compat.axis_names(traced.jaxpr)
+    if names:
+        raise ArgumentError(
+            f"the function uses the axis {', '.join(names)} of a transformation around it (as lax.psum does), which "
+            "one program by itself does not have. Put memline around that transformation instead of inside it."
+        )
     jaxpr = _without_consts(traced.jaxpr)
     closed_over = (*traced.jaxpr.consts, *compat.lifted_constants(traced))
-    return list(memline_call_p.bind(*closed_over, *leaves, jaxpr=jaxpr, spec=spec, linear=0))
+    return list(memline_call_p.bind(*closed_over, *leaves, jaxpr=jaxpr, spec=spec))
 
 
 @functools.lru_cache(maxsize=512)
@@ -58,9 +67,9 @@ def _make(fun: Callable[..., Any], types: Sequence[Any]) -> Any:
     return jax.make_jaxpr(fun)(*specs)
 
 
-def _abstract(*avals: Any, jaxpr: Any, spec: Spec, linear: int) -> list[Any]:
-    del avals, spec, linear
-    return jaxpr.out_avals
+def _abstract(*avals: Any, jaxpr: Any, spec: Spec) -> tuple[list[Any], Any]:
+    del avals, spec
+    return jaxpr.out_avals, jaxpr.effects
 
 
 @functools.lru_cache(maxsize=512)
@@ -70,20 +79,18 @@ def _compiled(jaxpr: Any, spec: Spec) -> Any:
     return LimitedFunction(_function(jaxpr), spec)
 
 
-def _run(*args: Any, jaxpr: Any, spec: Spec, linear: int) -> list[Any]:
+def _run(*args: Any, jaxpr: Any, spec: Spec) -> list[Any]:
     """Runs eagerly, as when the gradient of a limited function is taken outside `jit`."""
-    del linear
     return _compiled(jaxpr, spec).call_concrete(*args)
 
 
 @functools.lru_cache(maxsize=512)
 def _planned(jaxpr: Any, spec: Spec, platform: str) -> Any:
-    return plan_graph(from_jaxpr(jaxpr, platform=platform), spec, platform)
+    return plan_graph(jaxpr, spec, platform)
 
 
-def _inline(*args: Any, jaxpr: Any, spec: Spec, linear: int) -> list[Any]:
+def _inline(*args: Any, jaxpr: Any, spec: Spec) -> list[Any]:
     """The planned program, traced into the program around it."""
-    del linear
     return evaluate(_planned(jaxpr, spec, jax.default_backend()), args)
 
 
@@ -96,11 +103,11 @@ def _batched(jaxpr: Any, dims: tuple[int | None, ...], size: int) -> Any:
     return _make(jax.vmap(_function(jaxpr), in_axes=dims, out_axes=0, axis_size=size), types)
 
 
-def _batch(args: Sequence[Any], dims: Sequence[Any], *, jaxpr: Any, spec: Spec, linear: int) -> Any:
+def _batch(args: Sequence[Any], dims: Sequence[Any], *, jaxpr: Any, spec: Spec) -> Any:
     axes = tuple(None if compat.is_unbatched(d) else int(d) for d in dims)
     size = next(x.shape[d] for x, d in zip(args, axes, strict=True) if d is not None)
     batched = _batched(jaxpr, axes, size)
-    outs = memline_call_p.bind(*args, jaxpr=batched, spec=spec, linear=linear)
+    outs = memline_call_p.bind(*args, jaxpr=batched, spec=spec)
     return outs, [0] * len(outs)
 
 
@@ -111,7 +118,7 @@ def _differentiable(aval: Any) -> bool:
 @functools.lru_cache(maxsize=512)
 def _tangent(jaxpr: Any, active: tuple[bool, ...]) -> Any:
     """Returns the jaxpr (inputs, tangents of the active ones) -> tangents of the differentiable results."""
-    fun = _function(jaxpr)
+    fun = _function(compat.without_reports(jaxpr))  # the call itself has made them
     real = [_differentiable(t) for t in jaxpr.out_avals]
 
     def tangent(*xs: Any) -> list[Any]:
@@ -129,8 +136,8 @@ def _tangent(jaxpr: Any, active: tuple[bool, ...]) -> Any:
     return _make(tangent, [*jaxpr.in_avals, *tangents])
 
 
-def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: Any, spec: Spec, linear: int) -> Any:
-    outs = memline_call_p.bind(*primals, jaxpr=jaxpr, spec=spec, linear=linear)
+def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: Any, spec: Spec) -> Any:
+    outs = memline_call_p.bind(*primals, jaxpr=jaxpr, spec=spec)
     active = tuple(
         not compat.is_symbolic_zero(t) and _differentiable(a)
         for t, a in zip(tangents, jaxpr.in_avals, strict=True)
@@ -139,9 +146,7 @@ def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: Any, spec: S
         return outs, [compat.symbolic_zero(a) for a in jaxpr.out_avals]
     moving = [t for t, on in zip(tangents, active, strict=True) if on]
     derivative = _tangent(jaxpr, active)
-    moved = iter(
-        memline_call_p.bind(*primals, *moving, jaxpr=derivative, spec=_replayless(spec), linear=len(moving))
-    )
+    moved = iter(memline_call_p.bind(*primals, *moving, jaxpr=derivative, spec=_replayless(spec)))
     out_tangents = [
         next(moved) if _differentiable(a) else compat.symbolic_zero(a) for a in jaxpr.out_avals
     ]
@@ -156,36 +161,31 @@ def _replayless(spec: Spec) -> Spec:
 
 
 @functools.lru_cache(maxsize=512)
-def _transposed(jaxpr: Any, linear: int) -> Any:
-    """Returns the jaxpr (inputs that are not linear, cotangents of results) -> cotangents of linear inputs."""
+def _transposed(jaxpr: Any, linear: tuple[bool, ...]) -> Any:
+    """Returns the jaxpr (inputs not marked linear, cotangents of results) -> cotangents of linear inputs."""
     fun = _function(jaxpr)
-    split = len(jaxpr.in_avals) - linear
-    fixed, moving = jaxpr.in_avals[:split], jaxpr.in_avals[split:]
+    fixed = [t for t, on in zip(jaxpr.in_avals, linear, strict=True) if not on]
+    moving = [t for t, on in zip(jaxpr.in_avals, linear, strict=True) if on]
 
     def transpose(*xs: Any) -> list[Any]:
-        held, cotangents = xs[:split], list(xs[split:])
-        zeros = [jnp.zeros(t.shape, t.dtype) for t in moving]
-        # The derivative is linear in its last inputs, so its vector-Jacobian product anywhere is its transpose.
-        _, pull = jax.vjp(lambda *ts: fun(*held, *ts), *zeros)
-        return list(pull(cotangents))
+        held, cotangents = xs[: len(fixed)], list(xs[len(fixed) :])
+
+        def along(*ts: Any) -> list[Any]:
+            given, moved = iter(held), iter(ts)
+            return fun(*(next(moved) if on else next(given) for on in linear))
+
+        # Not the vector-Jacobian product at zero: what a custom_vjp leaves in here can be transposed only.
+        return list(jax.linear_transpose(along, *moving)(cotangents))
 
     return _make(transpose, [*fixed, *jaxpr.out_avals])
 
 
-def _transpose(cotangents: Sequence[Any], *args: Any, jaxpr: Any, spec: Spec, linear: int) -> list[Any]:
-    split = len(args) - linear
-    held = args[:split]
-    if any(compat.is_undefined_primal(x) for x in held) or not all(
-        compat.is_undefined_primal(x) for x in args[split:]
-    ):
-        raise NotLinear
+def _transpose(cotangents: Sequence[Any], *args: Any, jaxpr: Any, spec: Spec) -> list[Any]:
+    linear = tuple(compat.is_undefined_primal(x) for x in args)
+    held = [x for x, on in zip(args, linear, strict=True) if not on]
     given = [compat.instantiate_zeros(ct) for ct in cotangents]
-    outs = memline_call_p.bind(*held, *given, jaxpr=_transposed(jaxpr, linear), spec=spec, linear=len(given))
-    return [None] * split + list(outs)
-
-
-class NotLinear(AssertionError):
-    """JAX asked to transpose a limited call in an input in which it is not linear: a mistake of memline's."""
+    outs = iter(memline_call_p.bind(*held, *given, jaxpr=_transposed(jaxpr, linear), spec=_replayless(spec)))
+    return [next(outs) if on else None for on in linear]
 
 
 memline_call_p = compat.new_primitive(

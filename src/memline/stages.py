@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from memline.ir.graph import Graph
-from memline.ir.trace import from_jaxpr
 from memline.plan.plan import Plan
+from memline.planning import prepared_graph
 from memline.verify.measured import Measured, measure_compiled
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Traced:
     @property
     def graph(self) -> Graph:
         """The program as written, in the form that is planned; its text shows the names that moves use."""
-        return from_jaxpr(self._traced.jaxpr)
+        return prepared_graph(self._traced.jaxpr, self._function.platform)
 
     def plan(self) -> Plan:
         """Returns the plan for this call."""

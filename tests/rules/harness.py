@@ -14,9 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import dtypes
 
-import memline.rules  # noqa: F401  (fills the tables)
 from memline import compat
 from memline.ir.graph import Graph, Op, Value
 from memline.ir.trace import trace
@@ -133,7 +131,7 @@ class Trial:
         """Computes the op piece by piece; `pieces` are traced, so a rule can look at nothing but types."""
         if self.dim.fold:
             return [self._merged(self.dim.fold, pieces)]
-        return [self._apart(*piece, size) for piece, size in zip(pieces, self.chunks, strict=True)]
+        return [self._apart(first, xs, size) for (first, xs), size in zip(pieces, self.chunks, strict=True)]
 
     def joined(self, outputs: Any) -> list[Any]:
         """Returns the op's results from what `compute` returned."""
@@ -215,9 +213,9 @@ def assert_same(piece: Any, whole: Any, *, exact: bool, rtol: float | None = Non
     """Compares arrays: bit by bit (any NaN equals any NaN), or to a few units in the last place of the largest."""
     assert piece.dtype == whole.dtype, note
     assert piece.shape == whole.shape, note
-    if dtypes.issubdtype(whole.dtype, jax.dtypes.extended):
+    if jnp.issubdtype(whole.dtype, jax.dtypes.extended):
         piece, whole = jax.random.key_data(piece), jax.random.key_data(whole)
-    inexact = dtypes.issubdtype(whole.dtype, np.inexact)
+    inexact = jnp.issubdtype(whole.dtype, np.inexact)
     narrow = inexact and np.dtype(whole.dtype).itemsize < 4
     a, b = (np.asarray(x).astype(np.float32) if narrow else np.asarray(x) for x in (piece, whole))
     if exact or not inexact:
@@ -225,7 +223,7 @@ def assert_same(piece: Any, whole: Any, *, exact: bool, rtol: float | None = Non
         return
     finite = np.abs(b[np.isfinite(b)])
     scale = float(finite.max()) if finite.size else 1.0
-    rtol = 100 * float(dtypes.finfo(whole.dtype).eps) if rtol is None else rtol
+    rtol = 100 * float(jnp.finfo(whole.dtype).eps) if rtol is None else rtol
     np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale, err_msg=note)
 
 
@@ -236,7 +234,7 @@ def _is_exact(op: Op, dim: Dim) -> bool:
 
 
 def _on_host(x: Any) -> Any:
-    return x if dtypes.issubdtype(x.dtype, jax.dtypes.extended) else np.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jax.dtypes.extended) else np.asarray(x)
 
 
 def _cut(x: Any, m: Member, first: int, size: int) -> Any:

@@ -9,9 +9,8 @@ import pytest
 from jax import lax
 
 from memline.rules import table
-
-from . import harness
-from .harness import dims, folded, link, normal, only_op
+from tests.rules import harness
+from tests.rules.harness import dims, folded, link, normal, only_op
 
 KIND = "conv_general_dilated"
 KINDS = """

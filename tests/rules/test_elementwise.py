@@ -7,8 +7,7 @@ from jax import lax, nn
 
 from memline.rules import table
 from memline.rules.elementwise import CHEAP, COSTLY
-
-from .harness import check, dims, integers, link, normal, only_op, rough
+from tests.rules.harness import check, dims, integers, link, normal, only_op, rough
 
 
 def test_every_axis_of_full_size_links():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from . import harness
-from .harness import dims, folded, integers, link, normal, rough
+from tests.rules import harness
+from tests.rules.harness import dims, folded, integers, link, normal, rough
 
 KINDS = """
 gather scatter scatter-add scatter-sub scatter-mul scatter-min scatter-max dynamic_slice dynamic_update_slice

@@ -10,9 +10,8 @@ from jax import lax
 from jax.lax import linalg
 
 from memline.rules import table
-
-from . import harness
-from .harness import dims, link, normal, only_op
+from tests.rules import harness
+from tests.rules.harness import dims, link, normal, only_op
 
 KINDS = """
 cholesky eig eigh fft geqp3 geqrf hessenberg householder_product lu lu_pivots_to_permutation ormqr qr

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from memline.rules import table
-
-from .harness import check, dims, folded, integers, link, normal, only_op, rough
+from tests.rules.harness import check, dims, folded, integers, link, normal, only_op, rough
 
 
 def test_kept_axes_link_and_reduced_ones_fold():
@@ -29,10 +28,15 @@ def dtypes_float(dtype):
 
 
 @pytest.mark.parametrize("fun", [jnp.max, jnp.min, jnp.argmax, jnp.argmin])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_extremes_of_rough_numbers(fun, seed):
     check(lambda x: fun(x, axis=1), rough(3, 7, seed=seed))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float8_e4m3fn, jnp.float8_e5m2])
+def test_extremes_of_types_with_and_without_infinity(dtype):
+    check(lambda x: (jnp.max(x, axis=0), jnp.min(x, axis=1)), normal(7, 5).astype(dtype))
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.bool_, jnp.bfloat16])

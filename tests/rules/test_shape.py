@@ -1,5 +1,7 @@
 """Primitives that move elements: which axes link, in what units, and that the pieces are right."""
 
+from itertools import pairwise
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from .harness import check, dims, link, normal
+from tests.rules.harness import check, dims, link, normal
 
 
 @pytest.mark.parametrize(
@@ -29,13 +31,13 @@ def test_reshape_links(before, after, expected):
     assert dims(lambda x: lax.reshape(x, after), normal(*before), kind="reshape") == expected
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(factors=st.lists(st.sampled_from([1, 2, 3]), min_size=2, max_size=5), data=st.data())
 def test_reshapes_in_pieces(factors, data):
     def grouped():
         cuts = sorted(data.draw(st.sets(st.integers(1, len(factors) - 1))))
         bounds = [0, *cuts, len(factors)]
-        return tuple(int(np.prod(factors[a:b])) for a, b in zip(bounds, bounds[1:], strict=False))
+        return tuple(int(np.prod(factors[a:b])) for a, b in pairwise(bounds))
 
     x = np.arange(np.prod(factors), dtype=np.int32).reshape(grouped())
     shape = grouped()

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from memline.ir.graph import Graph, Node, Op, Value
 from memline.rules import table
@@ -56,6 +57,11 @@ class Region:
         return None
 
     @cached_property
+    def memo(self) -> dict[Any, Any]:
+        """What passes keep of this region from one chunk size to the next; holds no results of theirs."""
+        return {}
+
+    @cached_property
     def stage(self) -> dict[Op, int]:
         """The first loop in which each op of the region can run."""
         stage: dict[Op, int] = {}
@@ -65,9 +71,7 @@ class Region:
                 earliest = 0
                 for position, v in enumerate(node.inputs):
                     if self.aligned(node, position):
-                        maker = self.graph.producer[v]
-                        assert isinstance(maker, Op)
-                        earliest = max(earliest, stage[maker])
+                        earliest = max(earliest, stage[self._maker(v)])
                     else:
                         earliest = max(earliest, whole_after.get(v, 0))
                 stage[node] = earliest
@@ -93,13 +97,9 @@ class Region:
     def crossing(self) -> tuple[Value, ...]:
         """The values that a later stage reads in pieces and that are not stored whole anyway."""
         found: dict[Value, None] = {}
-        for op in self.dims:
-            for position, v in enumerate(op.inputs):
-                if v in self.escapes or not self.aligned(op, position):
-                    continue
-                maker = self.graph.producer[v]
-                assert isinstance(maker, Op)
-                if self.stage[maker] < self.stage[op]:
+        for op, feeds in self._feeds.items():
+            for v, maker in feeds:
+                if v not in self.escapes and self.stage[maker] < self.stage[op]:
                     found.setdefault(v)
         return tuple(found)
 
@@ -120,15 +120,28 @@ class Region:
             if op in needed:
                 continue
             needed.add(op)
-            for position, v in enumerate(op.inputs):
-                if not self.aligned(op, position):
-                    continue
-                maker = self.graph.producer[v]
-                assert isinstance(maker, Op)
-                if v in stored and self.stage[maker] < stage:
-                    continue
-                todo.append(maker)
-        return [n for n in self.graph.nodes if isinstance(n, Op) and n in needed]
+            for v, maker in self._feeds[op]:
+                if v not in stored or self.stage[maker] == stage:
+                    todo.append(maker)
+        return sorted(needed, key=self._order.__getitem__)
+
+    @cached_property
+    def _feeds(self) -> dict[Op, tuple[tuple[Value, Op], ...]]:
+        """For each op of the region, the operands that it reads in the region's own pieces, and their makers."""
+        feeds = {}
+        for op in self.dims:
+            aligned = (v for i, v in enumerate(op.inputs) if self.aligned(op, i))
+            feeds[op] = tuple((v, self._maker(v)) for v in dict.fromkeys(aligned))
+        return feeds
+
+    @cached_property
+    def _order(self) -> dict[Op, int]:
+        return {op: index for index, op in enumerate(self.dims)}
+
+    def _maker(self, v: Value) -> Op:
+        maker = self.graph.producer[v]
+        assert isinstance(maker, Op)
+        return maker
 
     def roots(self, stage: int, stored: frozenset[Value]) -> Iterator[Op]:
         """Yields the ops of a stage that fold, or whose results are stored whole."""

@@ -41,11 +41,33 @@ class Builder:
         return node.outputs
 
     def call(
-        self, fun: Callable[..., Any], *inputs: Value, source: Source | None = None
+        self,
+        fun: Callable[..., Any] | tuple[Any, Callable[..., Any]],
+        *inputs: Value,
+        source: Source | None = None,
+        memo: dict[Any, Any] | None = None,
     ) -> list[Value]:
-        """Appends the nodes of a JAX function applied to values; returns the leaves of its result."""
-        specs = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in inputs]
-        inner = from_jaxpr(jax.make_jaxpr(fun)(*specs))
+        """Appends the nodes of a JAX function applied to values; returns the leaves of its result.
+
+        Args:
+          fun: the function; with a `memo`, a pair of a key and the function. The function is traced once
+            for each key and types of inputs that the memo has not seen.
+          *inputs: what it is applied to.
+          source: the user's line that the nodes stand for.
+          memo: where traces are kept.
+        """
+        if isinstance(fun, tuple):
+            key, fun = fun[0], fun[1]
+        else:
+            key = fun
+        full_key = (key, *((v.shape, v.dtype) for v in inputs))
+        inner = None if memo is None else memo.get(full_key)
+        if inner is None:
+            inner = from_jaxpr(
+                jax.make_jaxpr(fun)(*(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in inputs))
+            )
+            if memo is not None:
+                memo[full_key] = inner
         env: dict[Value, Value] = dict(zip(inner.inputs, inputs, strict=True))
 
         def read(v: Value) -> Value:

@@ -28,7 +28,7 @@ class Source:
         return f"{self.file.rsplit('/', 1)[-1]}:{self.line} ({self.function})"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Value:
     """An array in a graph: an abstract array and a name; a constant also has its data."""
 
@@ -41,7 +41,7 @@ class Value:
         """Whether the value's data is part of the program."""
         return self.const is not None
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         return self.aval.shape if compat.is_array_aval(self.aval) else ()
 
@@ -53,7 +53,7 @@ class Value:
     def ndim(self) -> int:
         return len(self.shape)
 
-    @property
+    @cached_property
     def size_bytes(self) -> int:
         """Bytes the whole array takes in memory; 0 for tokens and other non-arrays."""
         if not compat.is_array_aval(self.aval):

@@ -7,7 +7,7 @@ region stays as it is. A chunk that does not divide the axis gives every loop a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +107,7 @@ class _Splitter:
         return _LoopParts(ops, list(sliced), list(whole), folded, stacked)
 
     def _loop(self, parts: _LoopParts) -> None:
-        region = self.region
+        region, memo = self.region, self.region.memo
         accumulators: list[list[Value]] = []
         for op in parts.folded:
             fold = folds.fold_named(region.dims[op].fold or "")
@@ -116,11 +116,9 @@ class _Splitter:
             inputs = [v for v, is_whole in zip(op.inputs, held, strict=True) if is_whole]
             self._place_outside(set(inputs))
 
-            def init(*whole: Any, op: Op = op, held: list[bool] = held) -> Any:
-                given = iter(whole)
-                return fold.init(op, [next(given) if is_whole else None for is_whole in held])
-
-            accumulators.append(self.builder.call(init, *inputs, source=op.source))
+            accumulators.append(
+                self.builder.call(_initial(fold, op, held), *inputs, source=op.source, memo=memo)
+            )
         finals = self._fold_outputs(parts.folded, accumulators)
         rest = region.steps % self.chunk
         loop = Loop(
@@ -230,6 +228,15 @@ class _Splitter:
     ) -> list[Value]:
         dim = self.region.dims[op]
         fold = folds.fold_named(dim.fold or "")
+        if fold.combine is not None and all(
+            a.dtype == v.dtype for a, v in zip(accs, op.outputs, strict=True)
+        ):
+            results = [builder.value(v.aval) for v in op.outputs]
+            builder.add(_cut_op(op, operands, results))
+            merged = [builder.value(a.aval) for a in accs]
+            for acc, result, new in zip(accs, results, merged, strict=True):
+                builder.add(Op(fold.combine, {}, (acc, result), (new,), op.source, op.context))
+            return merged
         cut = _cut_op(op, operands, op.outputs)
         unit = np.int32(dim.operands[0].unit)
         count = len(accs)
@@ -240,6 +247,16 @@ class _Splitter:
             *operands,
             source=op.source,
         )
+
+
+def _initial(fold: folds.Fold, op: Op, held: list[bool]) -> tuple[Any, Callable[..., Any]]:
+    """Returns the function of a fold's first accumulators, of the operands that are held whole, with its key."""
+
+    def init(*whole: Any) -> Any:
+        given = iter(whole)
+        return fold.init(op, [next(given) if is_whole else None for is_whole in held])
+
+    return (op, "init"), init
 
 
 def _scope_of(graph: Graph) -> str:

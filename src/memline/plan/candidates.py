@@ -22,6 +22,8 @@ from memline.plan.moves import Keep, Move, SplitAxis
 
 _SEEDS = 6
 _CROSSINGS_WEIGHED = 200
+# Beside the largest chunk that fits, chunks about 4, 16 and 64 times smaller are timed: they may stay in a cache.
+_STEPS_TIMED = (0, 2, 4, 6)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Candidate:
 
 def candidates(graph: Graph, target: Target, worst: Moment) -> Iterator[Candidate]:
     """Yields the best split for each region that the values held at the worst moment give."""
+    excess_bytes = target.peak(graph).excess_bytes(target.limit_bytes)
     seen: set[object] = set()
     for scope in _scopes(graph, worst):
         for seed in _seeds(scope, worst):
@@ -73,7 +76,7 @@ def candidates(graph: Graph, target: Target, worst: Moment) -> Iterator[Candidat
                 key = (id(scope), region.steps, frozenset(region.along.items()))
                 if key not in seen:
                     seen.add(key)
-                    found = _Sizing(graph, scope, region, seed, axis, target).best()
+                    found = _Sizing(graph, scope, region, seed, axis, target, excess_bytes).best()
                     if found is not None:
                         yield found
 
@@ -94,7 +97,14 @@ class _Sizing:
     """Finds the chunk and the kept values for one region."""
 
     def __init__(
-        self, graph: Graph, scope: Graph, region: Region, seed: Value, axis: int, target: Target
+        self,
+        graph: Graph,
+        scope: Graph,
+        region: Region,
+        seed: Value,
+        axis: int,
+        target: Target,
+        excess_bytes: int,
     ) -> None:
         self.graph = graph
         self.scope = scope
@@ -102,11 +112,13 @@ class _Sizing:
         self.seed = seed
         self.axis = axis
         self.target = target
+        self.excess_bytes = excess_bytes
         self._tried: dict[tuple[int, frozenset[Value]], tuple[Candidate, int]] = {}
 
     def best(self) -> Candidate | None:
+        """Returns the best split of the region, or None where even its smallest chunk brings nothing nearer."""
         grid = chunk_grid(self.region.steps)
-        if not grid:
+        if not grid or self._try(grid[-1], frozenset())[0].excess_bytes >= self.excess_bytes > 0:
             return None
         best = self._best_chunk(grid, frozenset())
         if self.region.stages > 1 and len(self.region.crossing) <= _CROSSINGS_WEIGHED:
@@ -116,8 +128,8 @@ class _Sizing:
 
     def _with_kept(self, grid: list[int], order: list[Value], best: Candidate) -> Candidate:
         """Tries keeping as many values of the order as fit, and half of them."""
-        small = grid[-1] if not best.fits else best.moves[-1].chunk // self._unit  # pyright: ignore
-        most = _largest(len(order), lambda n: self._fits(min(small, grid[len(grid) // 2]), frozenset(order[:n])))
+        small = grid[min(len(grid) // 2 + 1, len(grid) - 1)]
+        most = _largest(len(order), lambda n: self._fits(small, frozenset(order[:n])))
         for count in {most, most // 2} - {0}:
             other = self._best_chunk(grid, frozenset(order[:count]))
             if (other.excess_bytes, other.seconds) < (best.excess_bytes, best.seconds):
@@ -126,13 +138,27 @@ class _Sizing:
 
     def _best_chunk(self, grid: list[int], kept: frozenset[Value]) -> Candidate:
         """Returns the fastest of the chunks that fit; the smallest chunk if none does."""
-        first = len(grid) - 1 - _largest(
-            len(grid) - 1, lambda n: self._fits(grid[len(grid) - 1 - n], kept)
-        )
-        last = min(len(grid) - 1, first + 8)
-        fitting = {first, min(first + 1, last), (first + last) // 2, last}
-        tried = [self._try(grid[index], kept)[0] for index in sorted(fitting)]
+        last = len(grid) - 1
+        first = self._first_that_fits(grid, kept)
+        tried = [self._try(grid[min(first + step, last)], kept)[0] for step in _STEPS_TIMED]
         return min(tried, key=lambda c: (c.excess_bytes, c.seconds))
+
+    def _first_that_fits(self, grid: list[int], kept: frozenset[Value]) -> int:
+        """Returns the index of the largest chunk whose loops fit; of the smallest if none does.
+
+        The peak of a region's loops is a straight line in the chunk, so two points tell where to look.
+        """
+        big, small = grid[0], grid[-1]
+        peak_big, peak_small = self._try(big, kept)[1], self._try(small, kept)[1]
+        limit = self.target.limit_bytes
+        if peak_big <= limit or big == small:
+            return 0
+        slope = (peak_big - peak_small) / (big - small)
+        room = (limit - peak_small) / slope if slope > 0 else 0.0
+        first = next((i for i, chunk in enumerate(grid) if chunk <= small + room), len(grid) - 1)
+        while first < len(grid) - 1 and not self._fits(grid[first], kept):
+            first += 1
+        return first
 
     def _fits(self, chunk: int, kept: frozenset[Value]) -> bool:
         return self._try(chunk, kept)[1] <= self.target.limit_bytes

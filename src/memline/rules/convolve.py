@@ -54,9 +54,7 @@ def _convolution_spatial(op: Op) -> list[Dim]:
     """Spatial axes of a kernel of size 1 link; those that the kernel covers in one place are summed."""
     spec = op.params["dimension_numbers"]
     dims = []
-    for k, (a, b, c) in enumerate(
-        zip(spec.lhs_spec[2:], spec.rhs_spec[2:], spec.out_spec[2:], strict=True)
-    ):
+    for k, (a, b, c) in enumerate(zip(spec.lhs_spec[2:], spec.rhs_spec[2:], spec.out_spec[2:], strict=True)):
         plain = tuple(op.params["padding"][k]) == (0, 0) and op.params["lhs_dilation"][k] == 1
         if not plain:
             continue
@@ -98,11 +96,7 @@ _WINDOW_FOLDS = {
 def _side_by_side(op: Op, axis: int, size: int, windows: int) -> int | None:
     """Returns the stride along an axis if its windows tile it exactly, else None."""
     stride = op.params["window_strides"][axis]
-    tiled = (
-        op.params["window_dimensions"][axis] == stride
-        and size == stride * windows
-        and _undilated(op, axis)
-    )
+    tiled = op.params["window_dimensions"][axis] == stride and size == stride * windows and _undilated(op, axis)
     return stride if tiled else None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import dtypes
+from jax import lax
 
 from memline import compat
 from memline.ir.graph import Op
@@ -33,6 +33,8 @@ class Fold:
     """(cut op, index of the chunk's first element, accumulators, operands: chunks where cut) -> accumulators"""
     finish: Callable[[Op, Arrays], Arrays]
     """(whole op, accumulators) -> results"""
+    combine: Any = None
+    """The primitive that merges an accumulator with a chunk's result, where `step` does only that."""
 
 
 _folds: dict[str, Fold] = {}
@@ -57,7 +59,7 @@ def apply_op(op: Op, operands: Arrays) -> list[Any]:
 
 def wide_dtype(dtype: Any) -> Any:
     """Returns the dtype in which sums of `dtype` are carried."""
-    if dtypes.issubdtype(dtype, np.floating) and np.dtype(dtype).itemsize < 4:
+    if jnp.issubdtype(dtype, np.floating) and np.dtype(dtype).itemsize < 4:
         return np.dtype(np.float32)
     return dtype
 
@@ -66,24 +68,33 @@ def lowest(dtype: Any) -> Any:
     """Returns the identity of `max` for a dtype."""
     if dtype == np.bool_:
         return False
-    return -np.inf if dtypes.issubdtype(dtype, np.inexact) else dtypes.iinfo(dtype).min
+    if not jnp.issubdtype(dtype, np.inexact):
+        return jnp.iinfo(dtype).min
+    return -np.inf if _has_infinity(dtype) else jnp.finfo(dtype).min
 
 
 def highest(dtype: Any) -> Any:
     """Returns the identity of `min` for a dtype."""
     if dtype == np.bool_:
         return True
-    return np.inf if dtypes.issubdtype(dtype, np.inexact) else dtypes.iinfo(dtype).max
+    if not jnp.issubdtype(dtype, np.inexact):
+        return jnp.iinfo(dtype).max
+    return np.inf if _has_infinity(dtype) else jnp.finfo(dtype).max
 
 
-def _elementwise(combine: Callable[[Any, Any], Any], identity: Callable[[Any], Any]) -> Fold:
+def _has_infinity(dtype: Any) -> bool:
+    """Tells whether a floating dtype can hold infinity; some of 8 bits make NaN of it."""
+    return not np.isnan(np.asarray(np.inf).astype(dtype).astype(np.complex64))
+
+
+def _elementwise(combine: Any, identity: Callable[[Any], Any]) -> Fold:
     def init(op: Op, whole: Arrays) -> Arrays:
         return [jnp.full(v.shape, identity(v.dtype), v.dtype) for v in op.outputs]
 
     def step(op: Op, start: Any, accs: Arrays, operands: Arrays) -> Arrays:
-        return [combine(a, b) for a, b in zip(accs, apply_op(op, operands), strict=True)]
+        return [combine.bind(a, b) for a, b in zip(accs, apply_op(op, operands), strict=True)]
 
-    return Fold(init, step, lambda op, accs: accs)
+    return Fold(init, step, lambda op, accs: accs, combine)
 
 
 def _sum_init(op: Op, whole: Arrays) -> Arrays:
@@ -119,11 +130,9 @@ def _extreme_fold(better: Callable[[Any, Any], Any], worst: Callable[[Any], Any]
         (x,) = operands
         (axis,) = op.params["axes"]
         (index,) = apply_op(op, operands)
-        found = jnp.squeeze(
-            jnp.take_along_axis(x, jnp.expand_dims(index, axis), axis=axis, mode="clip"), axis
-        )
+        found = jnp.squeeze(jnp.take_along_axis(x, jnp.expand_dims(index, axis), axis=axis, mode="clip"), axis)
         replaces = better(found, best)
-        if dtypes.issubdtype(x.dtype, np.inexact):
+        if jnp.issubdtype(x.dtype, np.inexact):
             replaces = (replaces & ~jnp.isnan(best)) | (jnp.isnan(found) & ~jnp.isnan(best))
         # The first chunk always replaces, so that an array of only the worst value gives index 0.
         replaces = replaces | (start == 0)
@@ -133,13 +142,13 @@ def _extreme_fold(better: Callable[[Any, Any], Any], worst: Callable[[Any], Any]
     return Fold(init, step, lambda op, accs: accs[1:])
 
 
-register("sum", Fold(_sum_init, _sum_step, _sum_finish))
-register("dot", Fold(_sum_init, _dot_step, _sum_finish))
-register("max", _elementwise(jnp.maximum, lowest))
-register("min", _elementwise(jnp.minimum, highest))
-register("prod", _elementwise(lambda a, b: a * b, lambda dtype: 1))
-register("and", _elementwise(lambda a, b: a & b, lambda dtype: True if dtype == np.bool_ else -1))
-register("or", _elementwise(lambda a, b: a | b, lambda dtype: 0))
-register("xor", _elementwise(lambda a, b: a ^ b, lambda dtype: 0))
+register("sum", Fold(_sum_init, _sum_step, _sum_finish, lax.add_p))
+register("dot", Fold(_sum_init, _dot_step, _sum_finish, lax.add_p))
+register("max", _elementwise(lax.max_p, lowest))
+register("min", _elementwise(lax.min_p, highest))
+register("prod", _elementwise(lax.mul_p, lambda dtype: 1))
+register("and", _elementwise(lax.and_p, lambda dtype: True if dtype == np.bool_ else -1))
+register("or", _elementwise(lax.or_p, lambda dtype: 0))
+register("xor", _elementwise(lax.xor_p, lambda dtype: 0))
 register("argmax", _extreme_fold(lambda a, b: a > b, lowest))
 register("argmin", _extreme_fold(lambda a, b: a < b, highest))

@@ -166,9 +166,7 @@ def resize_dynamic_slice(op: Op, ins: Sequence[Shape], outs: Sequence[Shape]) ->
 def dynamic_update_slice(op: Op) -> list[Dim]:
     """The axes that the update covers link: its start there can only be 0."""
     x, update = op.inputs[0].shape, op.inputs[1].shape
-    return [
-        Dim((Member(0, k), Member(1, k)), (Member(0, k),)) for k in range(len(x)) if x[k] == update[k]
-    ]
+    return [Dim((Member(0, k), Member(1, k)), (Member(0, k),)) for k in range(len(x)) if x[k] == update[k]]
 
 
 @table.flops(lax.dynamic_slice_p, lax.dynamic_update_slice_p)

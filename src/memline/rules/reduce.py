@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 from jax import lax
 
 from memline.ir.graph import Op
@@ -43,16 +44,10 @@ def reduction_flops(op: Op) -> float:
     return float(math.prod(op.inputs[0].shape))
 
 
-@table.axes(
-    lax.cumsum_p, lax.cumprod_p, lax.cummax_p, lax.cummin_p, lax.cumlogsumexp_p
-)
+@table.axes(lax.cumsum_p, lax.cumprod_p, lax.cummax_p, lax.cummin_p, lax.cumlogsumexp_p)
 def cumulative(op: Op) -> list[Dim]:
     """Every axis links but the one along which it accumulates."""
-    return [
-        Dim((Member(0, k),), (Member(0, k),))
-        for k in range(op.inputs[0].ndim)
-        if k != op.params["axis"]
-    ]
+    return [Dim((Member(0, k),), (Member(0, k),)) for k in range(op.inputs[0].ndim) if k != op.params["axis"]]
 
 
 @table.axes(lax.reduce_p)
@@ -62,6 +57,5 @@ def custom_reduction(op: Op) -> list[Dim]:
     reduced = set(op.params["dimensions"])
     kept = [axis for axis in range(op.inputs[0].ndim) if axis not in reduced]
     return [
-        Dim(tuple(Member(i, axis) for i in arrays), tuple(Member(i, k) for i in arrays))
-        for k, axis in enumerate(kept)
+        Dim(tuple(Member(i, axis) for i in arrays), tuple(Member(i, k) for i in arrays)) for k, axis in enumerate(kept)
     ]

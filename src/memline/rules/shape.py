@@ -124,8 +124,7 @@ def resize_slice(op: Op, ins: Sequence[Shape], outs: Sequence[Shape]) -> dict[st
     """An axis taken whole is taken whole at its new size too."""
     whole = [a == b for a, b in zip(op.inputs[0].shape, op.outputs[0].shape, strict=True)]
     limits = [
-        size if kept else limit
-        for kept, size, limit in zip(whole, ins[0], op.params["limit_indices"], strict=True)
+        size if kept else limit for kept, size, limit in zip(whole, ins[0], op.params["limit_indices"], strict=True)
     ]
     return {**op.params, "limit_indices": tuple(limits)}
 
@@ -211,11 +210,7 @@ def bitcast_convert_type(op: Op) -> list[Dim]:
 @table.axes(lax.rev_p)
 def rev(op: Op) -> list[Dim]:
     """The axes that are not reversed link."""
-    return [
-        Dim((Member(0, k),), (Member(0, k),))
-        for k in range(op.inputs[0].ndim)
-        if k not in op.params["dimensions"]
-    ]
+    return [Dim((Member(0, k),), (Member(0, k),)) for k in range(op.inputs[0].ndim) if k not in op.params["dimensions"]]
 
 
 @table.axes(lax.iota_p)

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import dtypes, lax
+from jax import lax
 
 from memline import compat
 from memline.ir.graph import Op
@@ -65,7 +65,7 @@ def top_k_flops(op: Op) -> float:
 
 def _last_in_order(dtype: Any) -> Any:
     """Returns the value that `top_k` puts last: of floats, in its total order, a NaN with all bits set."""
-    if not dtypes.issubdtype(dtype, np.floating):
+    if not jnp.issubdtype(dtype, np.floating):
         return jnp.asarray(folds.lowest(dtype), dtype)
     bits = np.dtype(f"int{8 * compat.itemsize_bytes(dtype)}")
     return lax.bitcast_convert_type(np.asarray(-1, bits), dtype)

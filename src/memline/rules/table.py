@@ -110,9 +110,7 @@ def has_axes_rule(primitive: Any) -> bool:
     return primitive in _axes
 
 
-def resized_params(
-    op: Op, operand_shapes: Sequence[Shape], result_shapes: Sequence[Shape]
-) -> dict[str, Any]:
+def resized_params(op: Op, operand_shapes: Sequence[Shape], result_shapes: Sequence[Shape]) -> dict[str, Any]:
     """Returns the op's params for operands and results of other sizes."""
     rule = _resize.get(op.primitive)
     return op.params if rule is None else rule(op, operand_shapes, result_shapes)
