@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,25 @@ def status_bytes(field: str) -> int:
     raise RuntimeError(f"/proc/self/status has no {field}: measuring memory needs Linux")
 
 
-def available_bytes() -> int:
-    """Memory the machine could give to a new process now."""
+def available_bytes() -> float:
+    """Memory the machine could give to a new process now, within this control group's maximum."""
+    return min(_machine_available_bytes(), _group_available_bytes())
+
+
+def _machine_available_bytes() -> int:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError("/proc/meminfo has no MemAvailable: measuring memory needs Linux")
+
+
+def _group_available_bytes() -> float:
+    """What the control group leaves, as containers see it; infinite where there is no maximum."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+    except (OSError, ValueError):  # no such files, or the maximum is "max"
+        return inf
 
 
 def die_first() -> None:

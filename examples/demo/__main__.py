@@ -22,7 +22,7 @@ REPEATS = 3
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
-    result.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for the pictures")
+    result.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the pictures")
     result.add_argument("--quick", action="store_true", help="tiny inputs: does everything run?")
     result.add_argument("--only", choices=KINDS, help="run one way to compile and not the other")
     return result

@@ -65,7 +65,8 @@ def draw_memory(rows: list[Row], path: Path) -> None:
         heights = [(size or 0) / MIB for size in sizes]
         lefts = [column + 0.27 * (place - 1) for column in range(len(rows))]
         drawn = axes.bar(lefts, heights, 0.25, label=label, color=COLOURS[kind])
-        texts = [_size_text(size) for size in sizes]
+        accounted = [kind == "plain" and row.plain is None for row in rows]
+        texts = [_size_text(*pair) for pair in zip(sizes, accounted, strict=True)]
         axes.bar_label(drawn, texts, padding=2, fontsize=8)
     axes.set_yscale("log")
     axes.set_ylim(bottom=10)
@@ -85,7 +86,7 @@ def _save(figure: Figure, panels: Iterable[Axes], path: Path) -> None:
     plt.close(figure)
 
 
-def _size_text(size: int | None) -> str:
+def _size_text(size: int | None, accounted: bool) -> str:
     if size is None:
         return "not\nmeasured"
-    return f"{size / MIB:,.0f}"
+    return f"{size / MIB:,.0f}" + "\n(XLA's account)" * accounted

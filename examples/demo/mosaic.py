@@ -6,6 +6,7 @@ Pixels are bytes, so float32 holds every distance exactly, and results must be e
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 
 import jax
 import numpy as np
@@ -44,7 +45,7 @@ PROGRAM = Program(
     make_args=lambda seed: make_args(),
     warm_args=lambda: make_args(shrink=16),
     limit_bytes=128 * MIB,
-    target_ratio=1.0,
+    target_ratio=inf,  # the demo shows the times and judges none
     tolerance=0.0,
     tied=((0, 1),),
 )

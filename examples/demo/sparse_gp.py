@@ -7,6 +7,7 @@ share the kernel. Written down, it builds a matrix of inducing points by pixels 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +84,7 @@ PROGRAM = Program(
     make_args=lambda seed: make_args(photograph("china.jpg"), 8, 12),
     warm_args=lambda: make_args(photograph("china.jpg", shrink=60), 3, 4),
     limit_bytes=96 * MIB,
-    target_ratio=1.0,
+    target_ratio=inf,  # the demo shows the times and judges none
     x64=True,
     tolerance=1e-6,
 )

@@ -5,7 +5,7 @@ from benchmarks.row import Row
 from benchmarks.table import difference_text, number, verdict
 from examples.demo.needs import memline_need, plain_need
 
-HEADER = ("", "plain jit", "limit", "memline", "plain s", "memline s", "rel. diff.", "verdict")
+HEADER = ("", "plain jit", "limit", "memline", "plain s", "memline s", "ratio", "rel. diff.", "verdict")
 
 
 def summary(rows: list[Row]) -> str:
@@ -41,6 +41,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         _mebibytes(memline_need(row)),
         number(medians.get("plain"), ".2f"),
         number(medians.get("memline"), ".2f"),
+        number(row.ratio, ".2f"),
         difference_text(row),
         verdict(row),
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +97,7 @@ PROGRAM = Program(
     make_args=lambda seed: make_args(seed, 32, 256, 128, 3),
     warm_args=lambda: make_args(0, 3, 16, 16, 3),
     limit_bytes=48 * MIB,
-    target_ratio=1.0,
+    target_ratio=inf,  # the demo shows the times and judges none
 )
 QUICK = replace(PROGRAM, make_args=lambda seed: make_args(seed, 8, 32, 16, 2))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax._src import config as _config
 from jax._src import core as _core
@@ -31,12 +33,18 @@ def aval_of(x: Any) -> Any:
 
 def shaped(shape: Sequence[int], dtype: Any, weak_type: bool = False) -> Any:
     """Returns a `ShapedArray`; extended dtypes (PRNG keys) are kept as they are."""
-    return ShapedArray(tuple(int(s) for s in shape), dtype, weak_type=weak_type)
+    return _shaped(tuple(int(s) for s in shape), dtype, weak_type)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _shaped(shape: tuple[int, ...], dtype: Any, weak_type: bool) -> Any:
+    # Making one costs more than all the rest of cutting an op, and few differ.
+    return ShapedArray(shape, dtype, weak_type=weak_type)
 
 
 def itemsize_bytes(dtype: Any) -> int:
     """Returns the bytes one element takes, also for PRNG keys and sub-byte integers (rounded up)."""
-    if jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
+    if jnp.issubdtype(dtype, jax.dtypes.extended):
         impl = getattr(dtype, "_impl", None)
         if impl is not None:
             return int(np.prod(impl.key_shape, dtype=np.int64)) * 4
@@ -121,6 +129,16 @@ def new_primitive(
 def axis_names(closed: Any) -> list[str]:
     """Returns the names of mapped axes around a closed jaxpr that it uses, as `lax.psum` does."""
     return sorted(str(e.name) for e in closed.effects if isinstance(e, _core.NamedAxisEffect))
+
+
+def varying_axes(aval: Any) -> list[str]:
+    """Returns the mesh axes over which `jax.shard_map` says that an array varies; none without `check_vma`."""
+    return sorted(map(str, getattr(getattr(aval, "mat", None), "varying", ())))
+
+
+def is_sharded(aval: Any) -> bool:
+    """Tells whether an array's type says that it is spread over devices, as with explicit mesh axes."""
+    return any(axes is not None for axes in getattr(getattr(aval, "sharding", None), "spec", ()))
 
 
 def without_reports(closed: Any) -> Any:

@@ -48,7 +48,7 @@ class LimitedFunction:
         self._statics = Statics.of(
             fun, self._jit_options.get("static_argnums"), self._jit_options.get("static_argnames")
         )
-        self._planned: dict[Signature, Planned] = {}
+        self._planned: dict[tuple[Signature, bool], Planned] = {}
         self._ready: Callable[..., Any] = _never_planned
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -96,12 +96,13 @@ class LimitedFunction:
 
     def planned(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Planned:
         """Returns the planned and compiled program of a call, from the cache where it is there."""
-        signature = Signature.of(self._statics, args, kwargs)
-        if signature not in self._planned:
-            self._planned[signature] = self._make(args, kwargs, signature)
-            several = len(self._planned) > 1
-            self._ready = self._by_signature if several else self._planned[signature].candidate.call
-        return self._planned[signature]
+        signature, spread = key = Signature.of(self._statics, args, kwargs), self._is_spread(args, kwargs)
+        if key not in self._planned:
+            self._planned[key] = self._make(args, kwargs, signature, spread)
+            # What fits when spread over devices may not fit on one, so that a call has to be looked at then.
+            several = len(self._planned) > 1 or spread
+            self._ready = self._by_signature if several else self._planned[key].candidate.call
+        return self._planned[key]
 
     def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._require_good(args, kwargs, shapes_will_do=True)
@@ -119,7 +120,8 @@ class LimitedFunction:
         require_hashable(static)
 
     def _by_signature(self, *args: Any, **kwargs: Any) -> Any:
-        planned = self._planned.get(Signature.of(self._statics, args, kwargs))
+        key = Signature.of(self._statics, args, kwargs), self._is_spread(args, kwargs)
+        planned = self._planned.get(key)
         if planned is None:
             raise _OtherSignatureError
         return planned.candidate.call(*args, **kwargs)
@@ -132,7 +134,7 @@ class LimitedFunction:
         return jax.tree.unflatten(traced.out_tree, call_spliced(traced, leaves, self._spec))
 
     def _make(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], signature: Signature
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], signature: Signature, spread: bool
     ) -> Planned:
         traced = self._trace(args, kwargs)
         if compat.lifted_constants(traced):
@@ -152,7 +154,14 @@ class LimitedFunction:
             lower=lambda jitted: jitted.lower(*args, **kwargs),
             platform=self.platform,
             compiler_options=self._compiler_options,
+            spread=spread,
         )
+
+    def _is_spread(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Tells whether any array of a call is, or shall be, on more than one device."""
+        asked = [self._jit_options.get(name) for name in ("in_shardings", "out_shardings")]
+        places = [*jax.tree.leaves(asked), *(getattr(x, "sharding", None) for x in jax.tree.leaves((args, kwargs)))]
+        return any(len(getattr(place, "device_set", ())) > 1 for place in places)
 
     def _guarded(self, graph: Graph | None, signature: Signature, out_tree: Any) -> Callable[..., Any]:
         """Returns the function of a graph (the user's own for None) that refuses other types."""

@@ -129,6 +129,7 @@ def make_planned(
     lower: Callable[[Any], Any],
     platform: str,
     compiler_options: dict[str, Any] | None = None,
+    spread: bool = False,
 ) -> Planned:
     """Plans and compiles one traced call.
 
@@ -139,6 +140,8 @@ def make_planned(
       lower: lowers such a function for this call's arguments.
       platform: where the program will run.
       compiler_options: the user's own compile options.
+      spread: whether arrays are spread over several devices. The limit is per device, and the models know one
+        device only, so there the compiler is asked first whether the program fits as it is.
 
     Raises:
       MemoryLimitError: no plan that was tried fits.
@@ -154,9 +157,13 @@ def make_planned(
         outcome = replay(
             graph, spec.plan.decisions, alias_bytes=alias_bytes, platform=platform, judge=compiler.judge
         )
-    elif spec.limit_bytes is None:
+    elif spec.limit_bytes is None or (spread and compiler.judge(graph) <= spec.limit_bytes):
+        # What fits as it is on each of several devices stays as it is.
         outcome = replay(graph, (), alias_bytes=alias_bytes, platform=platform, judge=compiler.judge)
     else:
+        if spread:  # a device holds a part of arguments and results: the rest is as if it were donated
+            each = compiler.candidate(graph).peak
+            alias_bytes = sum(_held_bytes(graph)) - (each.total_bytes - each.temp_bytes)
         _require_room(graph, spec.limit_bytes, alias_bytes, donated)
         outcome = search(
             graph,
@@ -201,7 +208,8 @@ def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
         ).graph
     if spec.limit_bytes is None:
         return graph
-    _require_room(graph, spec.limit_bytes, 0, ())
+    donated = (True,) * len(graph.inputs)  # so that donating is no way out: the program around owns the arguments
+    _require_room(graph, spec.limit_bytes, 0, donated)
     outcome = search(
         graph,
         limit_bytes=spec.limit_bytes,
@@ -211,7 +219,7 @@ def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
         judge=compiler.judge,
     )
     if not outcome.fits:
-        raise _too_big(graph, outcome, spec.limit_bytes, ())
+        raise _too_big(graph, outcome, spec.limit_bytes, donated)
     return outcome.graph
 
 
@@ -271,10 +279,15 @@ def _alias_bytes(graph: Graph, donated: Sequence[bool]) -> int:
     return alias_bytes
 
 
+def _held_bytes(graph: Graph) -> tuple[int, int]:
+    """Returns the bytes of arguments and of results, each once."""
+    arguments = sum(v.size_bytes for v in (*graph.inputs, *graph.consts))
+    return arguments, sum(v.size_bytes for v in set(graph.outputs))
+
+
 def _require_room(graph: Graph, limit_bytes: int, alias_bytes: int, donated: Sequence[bool]) -> None:
     """Raises where arguments and results alone are over the limit: no plan can help then."""
-    argument_bytes = sum(v.size_bytes for v in (*graph.inputs, *graph.consts))
-    output_bytes = sum(v.size_bytes for v in set(graph.outputs))
+    argument_bytes, output_bytes = _held_bytes(graph)
     fixed = argument_bytes + output_bytes - alias_bytes
     if fixed <= limit_bytes:
         return

@@ -32,7 +32,7 @@ def call_spliced(traced: Any, leaves: Sequence[Any], spec: Spec) -> list[Any]:
       spec: the limit or plan.
 
     Raises:
-      ArgumentError: the function uses a mapped axis of a transformation around it.
+      ArgumentError: the function uses a mapped axis of a transformation around it, or is checked for such.
     """
     names = compat.axis_names(traced.jaxpr)
     if names:
@@ -40,6 +40,8 @@ def call_spliced(traced: Any, leaves: Sequence[Any], spec: Spec) -> list[Any]:
             f"the function uses the axis {', '.join(names)} of a transformation around it (as lax.psum does), which "
             "one program by itself does not have. Put memline around that transformation instead of inside it."
         )
+    if any(compat.varying_axes(aval) for aval in traced.jaxpr.in_avals):
+        raise ArgumentError("inside jax.shard_map memline needs check_vma=False: pass that to jax.shard_map.")
     jaxpr = _without_consts(traced.jaxpr)
     closed_over = (*traced.jaxpr.consts, *compat.lifted_constants(traced))
     return list(memline_call_p.bind(*closed_over, *leaves, jaxpr=jaxpr, spec=spec))

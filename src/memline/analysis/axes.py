@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from memline import compat
 from memline.ir.graph import Graph, Node, Op, Value
 from memline.rules import table
 from memline.rules.table import Dim
@@ -216,8 +217,8 @@ class _Growth:
                     self._join(node, consumer_dim)
 
     def _join(self, op: Op, dim: Dim | None) -> None:
-        if dim is None or op in self.dims:
-            return
+        if dim is None or op in self.dims or any(compat.is_sharded(v.aval) for v in (*op.inputs, *op.outputs)):
+            return  # pieces of an array that is spread over devices are not memline's to cut
         self.dims[op] = dim
         for member in dim.operands:
             self.queue.append((op.inputs[member.position], Along(member.axis, member.unit), False))

@@ -16,6 +16,7 @@ from memline.analysis.peak import Peak
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.rules import table
 
+_ROW_BY_ROW = frozenset(["top_k", "sort"])
 _CONTRACTIONS = frozenset(["dot_general", "conv_general_dilated", "triangular_solve", "cholesky"])
 
 
@@ -34,6 +35,8 @@ class Machine:
     """Launch of a kernel."""
     loop_s: float
     """An iteration of a loop, beside its kernels."""
+    row_s: float
+    """Beginning one more row of a sort or a top-k."""
     serial_bytes: int
     """Kernels that write less than this do not use more than one core (or fill the device)."""
     cores: int
@@ -41,12 +44,13 @@ class Machine:
 
 CPU = Machine(
     contraction_flops=300e9,
-    elementwise_flops=12e9,
+    elementwise_flops=30e9,
     cache_bytes=((1 << 19, 80e9), (4 << 20, 40e9), (16 << 20, 20e9)),
     memory_bytes_per_s=9e9,
     first_touch_bytes_per_s=2.5e9,
-    kernel_s=2e-6,
-    loop_s=2e-6,
+    kernel_s=5e-6,
+    loop_s=10e-6,
+    row_s=1e-6,
     serial_bytes=1 << 16,
     cores=2,
 )
@@ -58,6 +62,7 @@ GPU = Machine(
     first_touch_bytes_per_s=1e15,
     kernel_s=4e-6,
     loop_s=10e-6,
+    row_s=1e-9,
     serial_bytes=1 << 20,
     cores=8,
 )
@@ -106,7 +111,10 @@ def op_seconds(
         arithmetic = work / (machine.contraction_flops * 4 / max(wide, 4))
         arithmetic = max(arithmetic, _skinny_seconds(op, work, machine))
     else:
-        arithmetic = work / machine.elementwise_flops
+        wide = max((v.dtype.itemsize for v in op.outputs if v.ndim), default=4)
+        arithmetic = work * max(wide, 4) / 4 / machine.elementwise_flops
+        if op.kind in _ROW_BY_ROW:
+            arithmetic += machine.row_s * math.prod(op.inputs[0].shape[:-1])
     traffic = sum(_move(v.size_bytes, machine) for v in op.outputs if v in buffers)
     for v in op.inputs:
         if (v in buffers or v in given or v.is_const) and v.ndim:

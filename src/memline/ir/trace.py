@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from memline import compat
@@ -87,7 +88,7 @@ class _Inliner:
     def const(self, data: Any, aval: Any = None) -> Value:
         """Returns the value of a constant; the same data gives the same value."""
         aval = compat.aval_of(data) if aval is None else aval
-        scalar = aval.shape == () and not jax.dtypes.issubdtype(aval.dtype, jax.dtypes.extended)
+        scalar = aval.shape == () and not jnp.issubdtype(aval.dtype, jax.dtypes.extended)
         key = (str(aval), np.asarray(data).tobytes()) if scalar else id(data)
         if key not in self._consts:
             self._consts[key] = Value(aval, f"%c{len(self._consts)}", data)
@@ -115,6 +116,9 @@ class _Inliner:
             return outputs
         if name == "platform_index":
             return [self.const(np.int32(_platform_branch(params["platforms"], self.platform)))]
+        if name == "clamp" and all(v.is_const and v.shape == () for v in inputs):
+            low, x, high = (np.asarray(v.const) for v in inputs)
+            return [self.const(np.minimum(np.maximum(x, low), high).astype(x.dtype))]
         if name == "cond":
             platforms = params.get("branches_platforms")
             if platforms is not None:
@@ -163,7 +167,8 @@ def _hashable(params: dict[str, Any]) -> Any:
 
 def _platform_branch(platforms: Any, platform: str) -> int:
     """Returns which entry of a `platform_dependent` table is for the platform; the last is the default."""
-    aliases = {platform} | ({"cuda", "rocm"} & {platform})
+    # The default backend calls itself "gpu"; platform tables tell the makers apart.
+    aliases = {platform, "cuda", "rocm"} if platform == "gpu" else {platform}
     for index, names in enumerate(platforms):
         if names is None or aliases & set(names):
             return index

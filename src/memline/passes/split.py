@@ -139,28 +139,54 @@ class _Splitter:
         self.serial += 1
 
     def _fold_outputs(self, ops: list[Op], accumulators: list[list[Value]]) -> list[list[Value]]:
-        """Returns the loop's result values; the op's own where the accumulator is already the result."""
+        """Returns the loop's result values; the op's own where an accumulator is already the result."""
         groups = []
         for op, accs in zip(ops, accumulators, strict=True):
-            same = len(accs) == len(op.outputs) and all(
-                a.shape == v.shape and a.dtype == v.dtype
-                for a, v in zip(accs, op.outputs, strict=True)
+            passed = self._passed_through(op, accs)
+            groups.append(
+                [
+                    op.outputs[passed[index]] if index in passed else self.builder.value(acc.aval)
+                    for index, acc in enumerate(accs)
+                ]
             )
-            groups.append(list(op.outputs) if same else [self.builder.value(a.aval) for a in accs])
         return groups
 
+    def _passed_through(self, op: Op, accs: Sequence[Value]) -> dict[int, int]:
+        """Returns which of the op's results are accumulators as they are: {accumulator: result}."""
+        finished = self._finished(op, accs)
+        return {
+            finished.inputs.index(v): index
+            for index, v in enumerate(finished.outputs)
+            if v in finished.inputs
+        }
+
+    def _finished(self, op: Op, accs: Sequence[Value]) -> Graph:
+        """Returns the graph from a fold's last accumulators to the op's results."""
+        key = (op, "finish")
+        if key not in self.region.memo:
+            fold = folds.fold_named(self.region.dims[op].fold or "")
+            sub = Builder(f"{op.outputs[0].name}.f")
+            inputs = tuple(sub.value(a.aval) for a in accs)
+            results = sub.call(lambda *xs: fold.finish(op, xs), *inputs, source=op.source)
+            self.region.memo[key] = Graph(inputs, tuple(sub.nodes), tuple(results))
+        return self.region.memo[key]
+
     def _finish(self, op: Op, finals: Sequence[Value]) -> None:
-        if tuple(finals) == op.outputs:
-            return
-        fold = folds.fold_named(self.region.dims[op].fold or "")
-        sub = Builder(f"{op.outputs[0].name}.f")
-        results = sub.call(lambda *accs: fold.finish(op, accs), *finals, source=op.source)
-        renamed = dict(zip(results, op.outputs, strict=True))
-        if len(renamed) != len(results) or any(r in finals for r in results):
-            raise AssertionError(f"the fold of {op.kind} does not compute each of its results")
-        for node in sub.nodes:
-            assert isinstance(node, Op)
-            self.builder.add(_with_outputs(node, tuple(renamed.get(v, v) for v in node.outputs)))
+        finished = self._finished(op, finals)
+        renamed = dict(zip(finished.inputs, finals, strict=True))
+        renamed.update(zip(finished.outputs, op.outputs, strict=True))
+        for node in finished.nodes:
+            assert isinstance(node, Op)  # traced from plain JAX: no loops of ours
+            self.builder.add(
+                Op(
+                    node.primitive,
+                    node.params,
+                    tuple(renamed.get(v, v) for v in node.inputs),
+                    tuple(renamed.get(v, v) for v in node.outputs),
+                    node.source,
+                    node.context,
+                )
+            )
 
     def _body(self, parts: _LoopParts, accumulators: list[list[Value]], size: int) -> Graph:
         region, suffix = self.region, f"{self.scope}@{self.serial}"
@@ -274,10 +300,6 @@ def _cut(v: Value, along: Along, size: int) -> Any:
 def _cut_op(op: Op, operands: Sequence[Value], outputs: Sequence[Value]) -> Op:
     params = table.resized_params(op, [v.shape for v in operands], [v.shape for v in outputs])
     return Op(op.primitive, params, tuple(operands), tuple(outputs), op.source, op.context)
-
-
-def _with_outputs(op: Op, outputs: tuple[Value, ...]) -> Op:
-    return Op(op.primitive, op.params, op.inputs, outputs, op.source, op.context, op.effects)
 
 
 def _biggest_source(ops: Sequence[Op]) -> Source | None:

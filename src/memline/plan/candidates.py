@@ -7,7 +7,7 @@ least estimated time. Candidates are scored on the model only; compiling comes l
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from memline.analysis import cost
@@ -22,6 +22,9 @@ from memline.plan.moves import Keep, Move, SplitAxis
 
 _SEEDS = 6
 _CROSSINGS_WEIGHED = 200
+# Nodes visited for one move, beyond which only the first regions are looked at; some seconds on one core.
+_EFFORT = 100_000
+_TRIES = 6
 # Beside the largest chunk that fits, chunks about 4, 16 and 64 times smaller are timed: they may stay in a cache.
 _STEPS_TIMED = (0, 2, 4, 6)
 
@@ -62,23 +65,45 @@ class Candidate:
 
 
 def candidates(graph: Graph, target: Target, worst: Moment) -> Iterator[Candidate]:
-    """Yields the best split for each region that the values held at the worst moment give."""
+    """Yields the best split for each region that the values held at the worst moment give.
+
+    Regions of few stages come first, for they compute little again. Once something fits, what remains is
+    looked at only while the planner's effort for this move is not spent.
+    """
     excess_bytes = target.peak(graph).excess_bytes(target.limit_bytes)
-    seen: set[object] = set()
+    found_fitting = False
+    effort = 0
+    for entry in sorted(_regions(graph, worst), key=_promise):
+        scope, seed, axis, region = entry
+        sizing = _Sizing(graph, scope, region, seed, axis, target, excess_bytes)
+        if found_fitting and effort + sizing.effort > _EFFORT:
+            continue
+        effort += sizing.effort
+        found = sizing.best()
+        if found is not None:
+            found_fitting = found_fitting or found.fits
+            yield found
+
+
+_Entry = tuple[Graph, Value, int, Region]
+
+
+def _regions(graph: Graph, worst: Moment) -> list[_Entry]:
+    """Returns the regions, each once, that splitting the big values of the worst moment makes."""
+    found: dict[object, _Entry] = {}
     for scope in _scopes(graph, worst):
         for seed in _seeds(scope, worst):
             for axis in range(seed.ndim):
-                if seed.shape[axis] < 2:
-                    continue
-                region = region_of(scope, seed, axis)
-                if region is None:
-                    continue
-                key = (id(scope), region.steps, frozenset(region.along.items()))
-                if key not in seen:
-                    seen.add(key)
-                    found = _Sizing(graph, scope, region, seed, axis, target, excess_bytes).best()
-                    if found is not None:
-                        yield found
+                region = region_of(scope, seed, axis) if seed.shape[axis] > 1 else None
+                if region is not None:
+                    key = (id(scope), region.steps, frozenset(region.along.items()))
+                    found.setdefault(key, (scope, seed, axis, region))
+    return list(found.values())
+
+
+def _promise(entry: _Entry) -> tuple[int, int]:
+    _, _, _, region = entry
+    return region.stages, len(region.crossing)
 
 
 def _scopes(graph: Graph, worst: Moment) -> list[Graph]:
@@ -87,8 +112,11 @@ def _scopes(graph: Graph, worst: Moment) -> list[Graph]:
 
 
 def _seeds(scope: Graph, worst: Moment) -> list[Value]:
-    held = [v for v in (*worst.live, *worst.node.outputs, *worst.node.inputs) if v in scope.producer]
-    made = [v for v in dict.fromkeys(held) if not isinstance(scope.producer[v], Loop)]
+    def made_here(values: Iterable[Value]) -> list[Value]:
+        found = (v for v in dict.fromkeys(values) if v in scope.producer)
+        return [v for v in found if not isinstance(scope.producer[v], Loop)]
+
+    made = made_here(worst.live) or made_here((*worst.node.outputs, *worst.node.inputs))
     made.sort(key=lambda v: -v.size_bytes)
     return [v for v in made[:_SEEDS] if v.size_bytes * 16 >= made[0].size_bytes]
 
@@ -114,6 +142,13 @@ class _Sizing:
         self.target = target
         self.excess_bytes = excess_bytes
         self._tried: dict[tuple[int, frozenset[Value]], tuple[Candidate, int]] = {}
+
+    @property
+    def effort(self) -> int:
+        """About how many nodes the sizing visits: what keeps the planning of big programs short."""
+        region = self.region
+        visits = sum(len(region.stage_ops(s, region.escapes)) for s in range(region.stages))
+        return visits * (_TRIES + len(region.crossing))
 
     def best(self) -> Candidate | None:
         """Returns the best split of the region, or None where even its smallest chunk brings nothing nearer."""
