@@ -30,7 +30,7 @@ def assert_same(found: Any, expected: Any, rtol: float = 2e-5) -> None:
         assert a.shape == b.shape
         assert a.dtype == b.dtype
         assert getattr(a, "weak_type", False) == getattr(b, "weak_type", False)
-        if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
         if not jnp.issubdtype(a.dtype, np.inexact):
             np.testing.assert_array_equal(a, b)

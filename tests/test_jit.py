@@ -15,7 +15,7 @@ from jax import lax
 
 import memline
 from memline.devices import device_bytes
-from tests.programs import N, TIGHT, assert_same, kernel_sums, points
+from tests.programs import TIGHT, N, assert_same, kernel_sums, points
 
 
 def limited(fun: Any, limit: Any = TIGHT, **settings: Any) -> Any:
@@ -26,7 +26,7 @@ def agree(fun: Any, *args: Any, limit: Any = TIGHT, split: bool = True, **kwargs
     """Calls with and without a limit, compares, and checks that there was something to do."""
     bounded = limited(fun, limit)
     assert_same(bounded(*args, **kwargs), jax.jit(fun)(*args, **kwargs))
-    plan = bounded.lower(*args, **kwargs).plan
+    plan: Any = bounded.lower(*args, **kwargs).plan
     assert plan.compiled_peak_bytes <= plan.limit_bytes
     assert bool(plan.moves) == split
     return plan
@@ -109,9 +109,9 @@ class TestDecorator:
         with pytest.raises(memline.ArgumentError, match="expected a function"):
             memline.limit(wrong, TIGHT)
         with pytest.raises(memline.ArgumentError, match=r"Options"):
-            memline.jit(kernel_sums, memory_limit=TIGHT, options=wrong or {})
+            memline.jit(kernel_sums, memory_limit=TIGHT, options=wrong or {})  # type: ignore[arg-type]
         with pytest.raises(memline.ArgumentError, match=r"Plan"):
-            memline.jit(kernel_sums, plan=wrong or {})
+            memline.jit(kernel_sums, plan=wrong or {})  # type: ignore[arg-type]
 
 
 def scaled(x, n):
@@ -218,6 +218,7 @@ class TestPlacement:
         """The pass named here must not bring back the library calls that hide memory."""
         options = {"xla_disable_hlo_passes": "algsimp", "xla_backend_optimization_level": 1}
         plan = memline.plan(kernel_sums, TIGHT, compiler_options=options)(points())
+        assert plan.compiled_peak_bytes is not None
         assert plan.compiled_peak_bytes <= TIGHT
         assert_same(limited(kernel_sums, compiler_options=options)(points()), jax.jit(kernel_sums)(points()))
         assert options["xla_disable_hlo_passes"] == "algsimp"
@@ -384,10 +385,10 @@ class TestBadArguments:
     def test_shapes_can_be_planned_but_not_computed_with(self):
         shape = jax.ShapeDtypeStruct((N,), jnp.float32)
         bounded = limited(kernel_sums)
-        with pytest.raises(memline.ArgumentError, match="argument 0 is a jax.ShapeDtypeStruct"):
+        with pytest.raises(memline.ArgumentError, match=r"argument 0 is a jax\.ShapeDtypeStruct"):
             bounded(shape)
         bounded.lower(shape).compile()
-        with pytest.raises(memline.ArgumentError, match="argument 0 is a jax.ShapeDtypeStruct"):
+        with pytest.raises(memline.ArgumentError, match=r"argument 0 is a jax\.ShapeDtypeStruct"):
             bounded(shape)
         assert bounded(points()).shape == (N,)
 
@@ -396,7 +397,7 @@ class TestBadArguments:
         jax.jit(lambda x: leaked.append(x))(points())
         bounded = limited(kernel_sums)
         for _ in range(2):
-            with pytest.raises(memline.ArgumentError, match="tracer .* has leaked"):
+            with pytest.raises(memline.ArgumentError, match=r"tracer .* has leaked"):
                 bounded(leaked[0])
             bounded(points())
         with pytest.raises(memline.ArgumentError, match="closes over a tracer that has leaked"):

@@ -1,4 +1,4 @@
-"""`memline.limit`, and `memline.jit` inside other JAX code: the planned program takes part in every transformation."""
+"""`memline.limit`, and `memline.jit` inside other JAX code: the planned program takes part in transformations."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from jax import lax
 
 import memline
 from memline.planning import Compiler
-from tests.programs import N, TIGHT, assert_same, kernel_sums, points
+from tests.programs import TIGHT, N, assert_same, kernel_sums, points
 
 BOUNDED = memline.limit(kernel_sums, TIGHT)
 ROOMY = memline.limit(kernel_sums, 4 * TIGHT)
@@ -125,8 +125,8 @@ class TestUnderTransformations:
         bounded = memline.limit(noisy, TIGHT)
         keys = jax.random.split(jax.random.key(0), 2)
         assert_same(jax.vmap(bounded)(keys, PAIR), jax.vmap(noisy)(keys, PAIR))
-        for f, g in ((bounded, noisy),):
-            assert_same(jax.grad(lambda x: f(keys[0], x).sum())(points()), jax.grad(lambda x: g(keys[0], x).sum())(points()))
+        found, expected = (jax.grad(lambda x, k, f=f: f(k, x).sum())(points(), keys[0]) for f in (bounded, noisy))
+        assert_same(found, expected)
 
     def test_batching_some_arguments_of_a_tree(self):
         def fun(d):
@@ -187,7 +187,7 @@ class TestCustomDerivatives:
             lambda f: jax.grad(total(f)),
             lambda f: jax.jit(jax.grad(total(f))),
             lambda f: lambda x: jax.vmap(jax.grad(total(f)))(x.reshape(2, -1)),
-            lambda f: lambda x: jax.grad(lambda x: lax.scan(lambda c, _: (f(c) / N, None), x, None, length=2)[0].sum())(x),
+            lambda f: jax.grad(lambda x: lax.scan(lambda c, _: (f(c) / N, None), x, None, length=2)[0].sum()),
         ):
             assert_same(transform(bounded)(points()), transform(sums)(points()))
 
@@ -242,7 +242,7 @@ class TestWhatIsSpliced:
 
     def test_names_of_mapped_axes_are_refused(self):
         shares = memline.limit(lambda x: kernel_sums(x) / lax.psum(x, "i"), TIGHT)
-        with pytest.raises(memline.ArgumentError, match="uses the axis i .* Put memline around"):
+        with pytest.raises(memline.ArgumentError, match=r"uses the axis i .* Put memline around"):
             jax.vmap(shares, axis_name="i")(PAIR)
         outside = memline.jit(jax.vmap(lambda x: kernel_sums(x) / lax.psum(x, "i"), axis_name="i"), memory_limit=TIGHT)
         assert_same(outside(PAIR), jax.vmap(lambda x: kernel_sums(x) / lax.psum(x, "i"), axis_name="i")(PAIR))

@@ -34,9 +34,7 @@ class Statics:
             parameters = list(inspect.signature(fun).parameters.values())
         except (TypeError, ValueError):  # some builtins have no signature
             return cls(frozenset(nums), frozenset(names))
-        positional = [
-            p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
+        positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         count = len(positional)
         nums = {n + count if n < 0 else n for n in nums}
         if argnums is not None and argnames is None:

@@ -13,6 +13,7 @@ import numpy as np
 from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
+from jax._src.ad_util import Zero as _Zero
 from jax._src.interpreters import ad as _ad
 from jax._src.interpreters import batching as _batching
 from jax._src.interpreters import mlir as _mlir
@@ -22,8 +23,8 @@ Literal = _jex.Literal
 Primitive = _jex.Primitive
 ClosedJaxpr = _jex.ClosedJaxpr
 Jaxpr = _jex.Jaxpr
-ShapedArray = jax.core.ShapedArray
-Tracer = jax.core.Tracer
+ShapedArray = _core.ShapedArray
+Tracer = _core.Tracer
 
 
 def aval_of(x: Any) -> Any:
@@ -76,6 +77,11 @@ def bind(primitive: Any, params: dict[str, Any], inputs: Sequence[Any], context:
 def tracing_is_inactive() -> bool:
     """Tells whether no JAX transformation is under way, so that a call may run at once."""
     return _core.trace_state_clean()
+
+
+def jit_is_disabled() -> bool:
+    """Tells whether functions run op by op, as inside `jax.disable_jit()`."""
+    return bool(_config.disable_jit.value)
 
 
 def trace_context() -> Any:
@@ -157,12 +163,12 @@ def instantiate_zeros(tangent: Any) -> Any:
 
 def is_symbolic_zero(tangent: Any) -> bool:
     """Tells whether a tangent or cotangent is a symbolic zero."""
-    return type(tangent) is _ad.Zero
+    return type(tangent) is _Zero
 
 
 def symbolic_zero(aval: Any) -> Any:
     """Returns the symbolic zero tangent of an abstract value."""
-    return _ad.Zero(cast(Any, aval).to_tangent_aval())
+    return _Zero(cast(Any, aval).to_tangent_aval())
 
 
 def is_undefined_primal(x: Any) -> bool:

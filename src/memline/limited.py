@@ -49,6 +49,7 @@ class LimitedFunction:
             fun, self._jit_options.get("static_argnums"), self._jit_options.get("static_argnames")
         )
         self._planned: dict[tuple[Signature, bool], Planned] = {}
+        self._quick: dict[Any, Callable[..., Any]] = {}
         self._ready: Callable[..., Any] = _never_planned
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -92,6 +93,7 @@ class LimitedFunction:
     def clear_cache(self) -> None:
         """Forgets every plan and compiled program."""
         self._planned.clear()
+        self._quick.clear()
         self._ready = _never_planned
 
     def planned(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Planned:
@@ -110,7 +112,7 @@ class LimitedFunction:
 
     def _call_new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._require_good(args, kwargs, shapes_will_do=False)
-        if jax.config.jax_disable_jit:  # someone debugs: run op by op, as `jax.jit` does then
+        if compat.jit_is_disabled():  # someone debugs: run op by op, as `jax.jit` does then
             return self._fun(*args, **kwargs)
         return self.planned(args, kwargs).candidate.call(*args, **kwargs)
 
@@ -120,22 +122,29 @@ class LimitedFunction:
         require_hashable(static)
 
     def _by_signature(self, *args: Any, **kwargs: Any) -> Any:
+        quick = _quick_key(args, kwargs)
+        call = self._quick.get(quick)
+        if call is None:
+            call = self._looked_up(args, kwargs)
+            if quick is not None:
+                self._quick[quick] = call
+        return call(*args, **kwargs)
+
+    def _looked_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any]:
         key = Signature.of(self._statics, args, kwargs), self._is_spread(args, kwargs)
         planned = self._planned.get(key)
         if planned is None:
             raise _OtherSignatureError
-        return planned.candidate.call(*args, **kwargs)
+        return planned.candidate.call
 
     def _spliced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._spec.changes_nothing or jax.config.jax_disable_jit:
+        if self._spec.changes_nothing or compat.jit_is_disabled():
             return self._plain(*args, **kwargs)
         traced = self._trace(args, kwargs)
         leaves = jax.tree.leaves(self._statics.split(args, kwargs)[0])
         return jax.tree.unflatten(traced.out_tree, call_spliced(traced, leaves, self._spec))
 
-    def _make(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], signature: Signature, spread: bool
-    ) -> Planned:
+    def _make(self, args: tuple[Any, ...], kwargs: dict[str, Any], signature: Signature, spread: bool) -> Planned:
         traced = self._trace(args, kwargs)
         if compat.lifted_constants(traced):
             raise ArgumentError(
@@ -176,6 +185,19 @@ class LimitedFunction:
             return jax.tree.unflatten(out_tree, evaluate(graph, leaves))
 
         return run
+
+
+def _quick_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Returns a key that costs little more than the call itself, or None where an argument is no array.
+
+    It leaves out what seldom differs (weak types, global settings): the program that it leads to checks
+    those itself, whenever JAX traces it anew.
+    """
+    leaves, tree = jax.tree.flatten((args, kwargs) if kwargs else args)
+    try:
+        return (tree, *[(x.shape, x.dtype, x.sharding) for x in leaves])
+    except AttributeError:
+        return None
 
 
 def _never_planned(*args: Any, **kwargs: Any) -> Any:

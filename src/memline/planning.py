@@ -154,9 +154,7 @@ def make_planned(
     honest = spec.options.honest_accounting and not spec.changes_nothing
     compiler = Compiler(build, lower, graph, platform, compiler_options, honest)
     if spec.plan is not None:
-        outcome = replay(
-            graph, spec.plan.decisions, alias_bytes=alias_bytes, platform=platform, judge=compiler.judge
-        )
+        outcome = replay(graph, spec.plan.decisions, alias_bytes=alias_bytes, platform=platform, judge=compiler.judge)
     elif spec.limit_bytes is None or (spread and compiler.judge(graph) <= spec.limit_bytes):
         # What fits as it is on each of several devices stays as it is.
         outcome = replay(graph, (), alias_bytes=alias_bytes, platform=platform, judge=compiler.judge)
@@ -203,9 +201,7 @@ def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
 
     compiler = Compiler(build, lambda f: f.lower(*specs), graph, platform, None, True)
     if spec.plan is not None:
-        return replay(
-            graph, spec.plan.decisions, alias_bytes=0, platform=platform, judge=compiler.judge
-        ).graph
+        return replay(graph, spec.plan.decisions, alias_bytes=0, platform=platform, judge=compiler.judge).graph
     if spec.limit_bytes is None:
         return graph
     donated = (True,) * len(graph.inputs)  # so that donating is no way out: the program around owns the arguments
@@ -287,25 +283,18 @@ def _held_bytes(graph: Graph) -> tuple[int, int]:
 
 def _require_room(graph: Graph, limit_bytes: int, alias_bytes: int, donated: Sequence[bool]) -> None:
     """Raises where arguments and results alone are over the limit: no plan can help then."""
-    argument_bytes, output_bytes = _held_bytes(graph)
-    fixed = argument_bytes + output_bytes - alias_bytes
+    fixed = sum(_held_bytes(graph)) - alias_bytes
     if fixed <= limit_bytes:
         return
-    what = "the arguments" if argument_bytes > limit_bytes else "arguments and results"
     largest = max((*graph.inputs, *graph.consts, *graph.outputs), key=lambda v: v.size_bytes)
+    # How much more than this the program needs is not known before a plan is tried.
+    more = f"raise the limit well over the {format_bytes(fixed, up=True)} that arguments and results take by themselves"
     raise MemoryLimitError(
-        fixed,
-        limit_bytes,
-        fixed,
-        largest=_value_text(graph, largest),
-        options=_ways_out(graph, donated),
-        floor_bound_by=what,
+        fixed, limit_bytes, largest=_value_text(graph, largest), options=(more, *_ways_out(graph, donated))
     )
 
 
-def _too_big(
-    graph: Graph, outcome: Outcome, limit_bytes: int, donated: Sequence[bool]
-) -> MemoryLimitError:
+def _too_big(graph: Graph, outcome: Outcome, limit_bytes: int, donated: Sequence[bool]) -> MemoryLimitError:
     worst = outcome.whole_peak.worst
     held = [v for v in worst.live if v in graph.producer] if worst else []
     largest = max((*held, *graph.outputs, *graph.inputs), key=lambda v: v.size_bytes)

@@ -141,17 +141,14 @@ def _tangent(jaxpr: Any, active: tuple[bool, ...]) -> Any:
 def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: Any, spec: Spec) -> Any:
     outs = memline_call_p.bind(*primals, jaxpr=jaxpr, spec=spec)
     active = tuple(
-        not compat.is_symbolic_zero(t) and _differentiable(a)
-        for t, a in zip(tangents, jaxpr.in_avals, strict=True)
+        not compat.is_symbolic_zero(t) and _differentiable(a) for t, a in zip(tangents, jaxpr.in_avals, strict=True)
     )
     if not any(active):
         return outs, [compat.symbolic_zero(a) for a in jaxpr.out_avals]
     moving = [t for t, on in zip(tangents, active, strict=True) if on]
     derivative = _tangent(jaxpr, active)
     moved = iter(memline_call_p.bind(*primals, *moving, jaxpr=derivative, spec=_replayless(spec)))
-    out_tangents = [
-        next(moved) if _differentiable(a) else compat.symbolic_zero(a) for a in jaxpr.out_avals
-    ]
+    out_tangents = [next(moved) if _differentiable(a) else compat.symbolic_zero(a) for a in jaxpr.out_avals]
     return outs, out_tangents
 
 

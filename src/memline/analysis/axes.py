@@ -24,6 +24,8 @@ from memline.ir.graph import Graph, Node, Op, Value
 from memline.rules import table
 from memline.rules.table import Dim
 
+_LARGEST_OFFSET = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class Along:
@@ -89,8 +91,7 @@ class Region:
         found = {v for v in self.graph.outputs if v in self.along}
         for v in self.along:
             for node, position in self.graph.consumers.get(v, ()):
-                cut = isinstance(node, Op) and node in self.dims
-                if not cut or not self.aligned(node, position):
+                if not (isinstance(node, Op) and node in self.dims and self.aligned(node, position)):
                     found.add(v)
         return frozenset(found)
 
@@ -147,9 +148,7 @@ class Region:
     def roots(self, stage: int, stored: frozenset[Value]) -> Iterator[Op]:
         """Yields the ops of a stage that fold, or whose results are stored whole."""
         for op, dim in self.dims.items():
-            if self.stage[op] == stage and (
-                dim.fold is not None or any(v in stored for v in op.outputs)
-            ):
+            if self.stage[op] == stage and (dim.fold is not None or any(v in stored for v in op.outputs)):
                 yield op
 
 
@@ -217,8 +216,8 @@ class _Growth:
                     self._join(node, consumer_dim)
 
     def _join(self, op: Op, dim: Dim | None) -> None:
-        if dim is None or op in self.dims or any(compat.is_sharded(v.aval) for v in (*op.inputs, *op.outputs)):
-            return  # pieces of an array that is spread over devices are not memline's to cut
+        if dim is None or op in self.dims or not _can_be_cut(op, dim):
+            return
         self.dims[op] = dim
         for member in dim.operands:
             self.queue.append((op.inputs[member.position], Along(member.axis, member.unit), False))
@@ -227,9 +226,7 @@ class _Growth:
             self.along[result] = Along(member.axis, member.unit)
             self.queue.append((result, self.along[result], True))
 
-    def _dim(
-        self, op: Op, along: Along, *, operand: int | None = None, result: int | None = None
-    ) -> Dim | None:
+    def _dim(self, op: Op, along: Along, *, operand: int | None = None, result: int | None = None) -> Dim | None:
         """Returns the op's dim that holds this operand or result axis, in steps of the region's length."""
         position = operand if operand is not None else result
         for dim in table.dims_of(op):
@@ -244,6 +241,15 @@ class _Growth:
                         raise _Rescale(factor)
                     return dim.scaled(along.unit // member.unit)
         return None
+
+
+def _can_be_cut(op: Op, dim: Dim) -> bool:
+    """Whether pieces along a dim can be told by int32 offsets, of arrays that are not spread over devices."""
+    axes = [(op.inputs[m.position], m.axis) for m in dim.operands]
+    axes += [(op.outputs[m.position], m.axis) for m in dim.results]
+    if any(v.shape[axis] > _LARGEST_OFFSET for v, axis in axes):
+        return False
+    return not any(compat.is_sharded(v.aval) for v in (*op.inputs, *op.outputs))
 
 
 def outside(region: Region) -> Iterator[Node]:

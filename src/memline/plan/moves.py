@@ -90,7 +90,7 @@ def move_from_dict(data: Any) -> Move:
     >>> move_from_dict({"move": "SplitAxis", "value": "%7", "axis": 1, "chunk": 64})
     SplitAxis(value='%7', axis=1, chunk=64)
     """
-    if not isinstance(data, Mapping) or data.get("move") not in _KINDS:
+    if not isinstance(data, Mapping) or data.get("move") not in tuple(_KINDS):
         known = ", ".join(_KINDS)
         raise PlanError(f"not a move of this memline: {data!r}. Known moves: {known}.")
     kind = _KINDS[data["move"]]

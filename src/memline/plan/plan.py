@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,7 +130,7 @@ def _check_types(data: dict[str, Any]) -> None:
         if isinstance(number, bool) or not isinstance(number, int) or number < 0:
             raise PlanError(f"a plan's {name} is a whole number from 0, not {number!r}")
     for name in _SECONDS:
-        if data[name] is not None and not (isinstance(data[name], int | float) and data[name] >= 0):
+        if data[name] is not None and not (isinstance(data[name], int | float) and 0 <= data[name] < math.inf):
             raise PlanError(f"a plan's {name} is a number from 0, not {data[name]!r}")
     if not isinstance(data["platform"], str):
         raise PlanError("a plan's platform is text")
