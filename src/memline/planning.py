@@ -23,10 +23,7 @@ from memline.units import format_bytes
 from memline.verify.compiled import CompiledPeak, compiled_peak
 
 # XLA:CPU hands whole sub-graphs to libraries that allocate where no account sees it; see docs/accounting.
-_HONEST_CPU = {
-    "xla_cpu_experimental_ynn_fusion_type": "",
-    "xla_disable_hlo_passes": "dot-library-rewriter",
-}
+_HONEST_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 
 
 @dataclass(frozen=True)

@@ -215,11 +215,10 @@ class TestCornersOfIt:
                 jnp.cumsum(table, axis=1)[:, -1],
             )
 
-        results_agree(fun, whole_numbers(10**6, 50), whole_numbers(10**6, 7, seed=1), kind="jit", axis=0, chunk=9) if (
-            False
-        ) else results_agree(fun, whole_numbers(10**6, 50), whole_numbers(10**6, 7, seed=1), kind="mul", axis=0, chunk=9)
+        numbers = whole_numbers(10**6, 50), whole_numbers(10**6, 7, seed=1)
+        results_agree(fun, *numbers, kind="mul", axis=0, chunk=9)
 
-    def test_half_of_the_tables_own_lookup(self):
+    def test_lookups_along_another_axis(self):
         """`take_along_axis` links the batch of the table with that of the places."""
 
         def fun(x, places):
@@ -290,8 +289,9 @@ class TestCornersOfIt:
         cos = next(node.outputs[0] for node in graph.nodes if node.kind == "cos")
         graph = split(region_at(graph, cos, 1), 7)
         check(graph)
-        outer = loops(graph)[0]
-        inner_exp = next(node.outputs[0] for node in outer.body.nodes if node.kind == "exp")
+        [(outer, inner_exp)] = [
+            (loop, node.outputs[0]) for loop in loops(graph) for node in loop.body.nodes if node.kind == "exp"
+        ]
         body = split(region_at(outer.body, inner_exp, 1), 11)
         check(body)
         assert len({v.name for v in body.values()}) == len(list(body.values()))
