@@ -59,6 +59,7 @@ BATCH_NORM = Program(
     warm_args=lambda: make_args(0, 13, (6, 8, 8, 8, 8), 10),
     limit_bytes=192 * MIB,
     target_ratio=1.5,
-    tolerance=RELU_TOLERANCE,
+    # Twice what plain `jit` itself is from float64 when only its compile options change: 1.1e-2.
+    tolerance=2 * RELU_TOLERANCE,
     note=relu_note,
 )

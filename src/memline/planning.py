@@ -22,7 +22,7 @@ from memline.plan.search import Outcome, replay, search
 from memline.units import format_bytes
 from memline.verify.compiled import CompiledPeak, compiled_peak
 
-# XLA:CPU hands whole sub-graphs to libraries that allocate where no account sees it; see docs/accounting.
+# XLA:CPU hands whole sub-graphs to libraries that allocate where no account sees it; see docs/accounting.md.
 _HONEST_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 
 

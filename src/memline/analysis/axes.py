@@ -7,7 +7,7 @@ consumers, until the axis is folded (an accumulator), leaves as a result (stacke
 along another axis, or whole, is stored whole and read from there by a later stage.
 
 A stage is one loop over the axis. Whatever needs the whole of something that stage s makes runs in
-stage s + 1 or later. See DESIGN: axis links, regions, stages.
+stage s + 1 or later, but for what `passes.defer` freed of waiting. See DESIGN: axis links, regions, stages.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from memline import compat
+from memline.analysis.running import Rescale, Running
 from memline.ir.graph import Graph, Node, Op, Value
 from memline.rules import table
 from memline.rules.table import Dim
@@ -46,6 +47,10 @@ class Region:
     """The values that the region makes in pieces."""
     dims: dict[Op, Dim]
     """The dim along which each op of the region is cut; a folded one makes the op an accumulator."""
+    running: dict[tuple[Op, int], Running] = field(default_factory=dict)
+    """The operands (op, position) that are read while the maximum behind them still runs; see `passes.defer`."""
+    rescaled: dict[Op, tuple[Rescale, ...]] = field(default_factory=dict)
+    """The folds that make up for what ops before them read of running maxima."""
 
     def aligned(self, op: Op, position: int) -> bool:
         """Whether an op of the region reads this operand in just the pieces in which the region makes it."""
@@ -75,6 +80,8 @@ class Region:
                 for position, v in enumerate(node.inputs):
                     if self.aligned(node, position):
                         earliest = max(earliest, stage[self._maker(v)])
+                    elif (node, position) in self.running:
+                        earliest = max(earliest, stage[self.running[node, position].maximum])
                     else:
                         earliest = max(earliest, whole_after.get(v, 0))
                 stage[node] = earliest

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.rules import elementwise
 
@@ -24,6 +26,12 @@ _REDUCTIONS = frozenset(
     reduce_precision""".split()
 )
 _NEVER_FUSED = frozenset(["concatenate"])
+# Reductions that XLA:CPU does not rewrite as a tree compute their operand inside themselves, however long.
+_FUSING_REDUCTIONS = frozenset(["argmax", "argmin"])
+# A scan is rewritten over a padded copy of its operand, which is computed right into the copy.
+_SCANS = frozenset(["cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"])
+# Computed again in every kernel that reads them, unless they are of the costly ones.
+_DIVISIONS = frozenset(["div", "integer_pow", "square"])
 
 
 @dataclass(frozen=True)
@@ -34,11 +42,13 @@ class FusionModel:
       short_reduction: a reduction over at most so many elements is computed inside its reader, and
         computes what it reads inside itself.
       fuses_into_reductions: whether long reductions compute their operand inside themselves.
+      runs_what_is_ready: whether kernels run as soon as they can, instead of in the order of the program.
     """
 
     name: str
     short_reduction: int
     fuses_into_reductions: bool
+    runs_what_is_ready: bool
 
     def materialised(self, graph: Graph) -> frozenset[Value]:
         """Returns the values of a graph that get a buffer of their own; bodies of loops not included.
@@ -46,17 +56,38 @@ class FusionModel:
         Inputs of a loop's body count too: a chunk that is read by a fusing kernel is never copied out.
         """
         outputs = set(graph.outputs)
-        found = {v for v in graph.values() if v in outputs or not self._is_inlined(graph, v)}
+        found: set[Value] = set()
+        for v in reversed(list(graph.values())):  # readers first
+            if v in outputs or not self._is_inlined(graph, v, found):
+                found.add(v)
         return frozenset(found)
 
-    def _is_inlined(self, graph: Graph, v: Value) -> bool:
+    def _is_inlined(self, graph: Graph, v: Value, buffers: set[Value]) -> bool:
         maker = graph.producer.get(v)
+        uses = graph.consumers.get(v, ())
+        if maker is not None and _adds_to_its_reader(graph, maker):
+            return True
         if maker is not None and not self.can_be_inlined(maker):
             return False
-        uses = graph.consumers.get(v, ())
-        if not all(self.inlines_operands(node) for node, _ in uses):
-            return False
+        for node, position in uses:
+            if position == 0 and _adds_to_its_reader(graph, node):
+                continue
+            is_seen = is_view(node) or is_read_transposed(graph, node)
+            if not self.inlines_operands(node) or (is_seen and node.outputs[0] in buffers):
+                return False
         return len({id(node) for node, _ in uses}) <= 1 or not _is_costly(maker)
+
+    def is_repeated(self, node: Node) -> bool:
+        """Whether kernels that inline operands compute the node themselves even where it also has a buffer.
+
+        So it is for cheap ops with at most one big operand; what they read is then held until the last of
+        those kernels has run.
+        """
+        if not is_elementwise(node) or not self.can_be_inlined(node):
+            return False
+        if _is_costly(node) and node.kind not in _DIVISIONS:
+            return False
+        return sum(v.shape == node.outputs[0].shape for v in set(node.inputs)) <= 1
 
     def can_be_inlined(self, node: Node) -> bool:
         """Whether the node's result may be computed inside the kernel that reads it."""
@@ -70,13 +101,17 @@ class FusionModel:
         """Whether the node's kernel may compute its operands inside itself."""
         if isinstance(node, Loop):
             return False
+        if node.kind in _FUSING_REDUCTIONS:
+            return True
         if node.kind in _REDUCTIONS:
             return self.fuses_into_reductions or _reduced_size(node) <= self.short_reduction
-        return is_elementwise(node) or node.kind in _MOVES or node.kind == "dynamic_update_slice"
+        if node.kind in _NEVER_FUSED:
+            return self.fuses_into_reductions
+        return is_elementwise(node) or node.kind in _MOVES or node.kind in _SCANS or node.kind == "dynamic_update_slice"
 
 
-CPU = FusionModel("cpu", short_reduction=32, fuses_into_reductions=False)
-GPU = FusionModel("gpu", short_reduction=1 << 62, fuses_into_reductions=True)
+CPU = FusionModel("cpu", short_reduction=32, fuses_into_reductions=False, runs_what_is_ready=True)
+GPU = FusionModel("gpu", short_reduction=1 << 62, fuses_into_reductions=True, runs_what_is_ready=False)
 
 
 def model_for(platform: str) -> FusionModel:
@@ -109,8 +144,32 @@ def _reduced_size(op: Op) -> int:
 
 
 def _is_costly(node: Node | None) -> bool:
-    return isinstance(node, Op) and (node.primitive in _COSTLY or node.kind in _REDUCTIONS)
+    return isinstance(node, Op) and (node.primitive in _COSTLY or node.kind in _REDUCTIONS or node.kind == "pad")
 
 
-_COSTLY = frozenset(elementwise.COSTLY.values())
+def _adds_to_its_reader(graph: Graph, node: Node) -> bool:
+    """Whether the node scatters into zeros that are then added to an array: it is made to scatter into that."""
+    if node.kind not in ("scatter-add", "scatter_add"):
+        return False
+    zeros = graph.producer.get(node.inputs[0])
+    readers = graph.consumers.get(node.outputs[0], ())
+    if len(readers) != 1 or readers[0][0].kind not in ("add", "add_any") or node.outputs[0] in graph.outputs:
+        return False
+    return zeros is not None and zeros.kind == "broadcast_in_dim" and _is_zero(zeros.inputs[0])
+
+
+def _is_zero(v: Value) -> bool:
+    return v.is_const and v.shape == () and not np.asarray(v.const).any()
+
+
+def is_read_transposed(graph: Graph, node: Node) -> bool:
+    """Whether a matrix is transposed for products and reductions only, which read it as it lies."""
+    if node.kind != "transpose" or node.outputs[0].ndim != 2 or node.outputs[0] in graph.outputs:
+        return False
+    readers = graph.consumers.get(node.outputs[0], ())
+    return all(reader.kind == "dot_general" or reader.kind in _REDUCTIONS for reader, _ in readers)
+
+
+_CHEAP_TO_XLA = frozenset(["sin", "cos"])
+_COSTLY = frozenset(p for name, p in elementwise.COSTLY.items() if name not in _CHEAP_TO_XLA)
 _ELEMENTWISE = frozenset([*elementwise.CHEAP.values(), *elementwise.COSTLY.values()])

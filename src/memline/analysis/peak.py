@@ -9,11 +9,18 @@ that it is the last to read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
-from memline.analysis.fusion import FusionModel, is_elementwise, is_view
+from memline.analysis.fusion import FusionModel, is_elementwise, is_read_transposed, is_view
+from memline.analysis.schedule import run_order
+from memline.analysis.workspace import scratch_bytes
 from memline.ir.graph import Graph, Loop, Node, Op, Value
+
+
+_SIZE = attrgetter("size_bytes")
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,9 @@ class _Walker:
         """Appends a moment for each node; `held` are results whose buffers `base_bytes` has already."""
         buffers = self.fusion.materialised(graph)
         root = _view_roots(graph)
-        last_use = _last_uses(graph, buffers, root)
+        held = held | {root(v) for v in held}
+        nodes = run_order(graph, self.fusion, buffers)
+        last_use = _last_uses(graph, nodes, self.fusion, buffers, root)
         inputs = set(graph.inputs)
         live: dict[Value, int] = {}
         if loops:  # chunks that the body copies out of what it slices
@@ -98,22 +107,30 @@ class _Walker:
                 if v in buffers and v in last_use:
                     live[v] = v.size_bytes
         total = sum(live.values())
+        ends: dict[int, list[Value]] = {}
+        for v, index in last_use.items():
+            ends.setdefault(index, []).append(v)
         in_place = _in_place_results(graph, len(loops[-1].carried) if loops else 0)
-        for index, node in enumerate(graph.nodes):
+        for index, node in enumerate(nodes):
             new = {
                 v: v.size_bytes
                 for v in node.outputs
                 if v in buffers and root(v) == v and v not in held and v not in in_place and v not in inputs
             }
-            dying = [v for v in live if last_use[v] <= index]
+            dying = [v for v in ends.get(index, ()) if v in live]
             reused = 0
             if is_elementwise(node):
-                sizes = sorted((live[v] for v in dying), reverse=True)
-                reused = min(sum(new.values()), sizes[0]) if sizes else 0
+                same = [v for v in dying if v.shape == node.outputs[0].shape]
+                aligned = _read_element_by_element(graph, node, buffers) if same else ()
+                reused = min(sum(new.values()), max((live[v] for v in same if v in aligned), default=0))
+            elif node.kind in _IN_PLACE:
+                reused = min(sum(new.values()), sum(live[v] for v in dying))
             elif isinstance(node, Loop):  # accumulators are written over their first values
                 reused = sum(live[v] for v in node.carried if v in dying)
             during = base_bytes + total + sum(new.values()) - reused + workspace_bytes(node)
-            held_now = tuple(sorted((*live, *new), key=lambda v: -v.size_bytes)) + outer
+            if self.fusion.name == "cpu":
+                during += scratch_bytes(node)
+            held_now = tuple(sorted((*live, *new), key=_SIZE, reverse=True)) + outer
             self.moments.append(Moment(node, loops, during, held_now[:64]))
             if isinstance(node, Loop):
                 carried_out = frozenset()
@@ -126,32 +143,61 @@ class _Walker:
                     total += size_bytes
 
 
+def _read_element_by_element(graph: Graph, node: Op, buffers: frozenset[Value]) -> set[Value]:
+    """Returns the buffers that an elementwise kernel reads just where it writes, not by way of a transposition."""
+    seen: set[Value] = set()
+    todo = list(node.inputs)
+    while todo:
+        v = todo.pop()
+        if v in seen:
+            continue
+        seen.add(v)
+        maker = graph.producer.get(v)
+        if v not in buffers and isinstance(maker, Op) and is_elementwise(maker):
+            todo.extend(maker.inputs)
+    return seen
+
+
 def _view_roots(graph: Graph) -> Callable[[Value], Value]:
+    """Returns the function from a view to the value in whose buffer it lies; from any other value to itself."""
     roots: dict[Value, Value] = {}
     for node in graph.nodes:
-        if is_view(node):
+        if is_view(node) or is_read_transposed(graph, node):
             operand = node.inputs[0]
             roots[node.outputs[0]] = roots.get(operand, operand)
     return lambda v: roots.get(v, v)
 
 
 def _last_uses(
-    graph: Graph, buffers: frozenset[Value], root: Callable[[Value], Value]
+    graph: Graph,
+    nodes: Sequence[Node],
+    fusion: FusionModel,
+    buffers: frozenset[Value],
+    root: Callable[[Value], Value],
 ) -> dict[Value, int]:
     """Returns the index of the last node whose kernel reads each buffer, through inlined readers and views."""
     last: dict[Value, int] = {}
+    repeated: dict[Value, int] = {}
     # A node whose result is computed elsewhere reads its operands there: go backwards so that the
     # readers of a result are known before those of its operands.
-    for index in range(len(graph.nodes) - 1, -1, -1):
-        node = graph.nodes[index]
+    for index in range(len(nodes) - 1, -1, -1):
+        node = nodes[index]
         when = index
         for v in node.outputs:
             if v not in buffers or root(v) != v:
                 when = max(when, last.get(v, index))
+            when = max(when, repeated.get(v, index))
+        is_view_here = any(root(v) != v for v in node.outputs)
+        inlines = not is_view_here and fusion.inlines_operands(node)
         for v in node.inputs:
-            if not v.is_const:
-                last[v] = max(last.get(v, -1), when)
-                last[root(v)] = max(last.get(root(v), -1), when)
+            if v.is_const:
+                continue
+            maker = graph.producer.get(v)
+            if inlines and v in buffers and maker is not None and fusion.is_repeated(maker):
+                repeated[v] = max(repeated.get(v, -1), when)
+                continue
+            last[v] = max(last.get(v, -1), when)
+            last[root(v)] = max(last.get(root(v), -1), when)
     for v in graph.outputs:
         last[v] = last[root(v)] = len(graph.nodes)
     return last
@@ -174,6 +220,14 @@ def _in_place_results(graph: Graph, carried: int) -> frozenset[Value]:
     return frozenset(found)
 
 
+_SCANS = frozenset(["cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"])
+# These write their results over operands that nobody reads after them.
+_IN_PLACE = _SCANS | frozenset(
+    ["sort", "cholesky", "dynamic_update_slice", "scatter", "scatter-add", "scatter-mul"]
+    + ["scatter-sub", "scatter-min", "scatter-max", "scatter_add", "scatter_mul", "scatter_min", "scatter_max"]
+)
+
+
 def _is_product(node: Node | None) -> bool:
     return node is not None and node.kind == "dot_general"
 
@@ -183,12 +237,17 @@ def workspace_bytes(node: Node) -> int:
     if not isinstance(node, Op):
         return 0
     kind = node.kind
-    if kind == "triangular_solve" or kind == "cholesky" or kind in ("lu", "eigh", "svd", "geqrf"):
+    if kind == "triangular_solve":  # right-hand sides in the library's order
+        return node.inputs[1].size_bytes
+    if kind in ("lu", "eigh", "svd", "geqrf"):
         return sum(v.size_bytes for v in node.inputs)
-    if kind in ("sort", "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"):
+    if kind in _SCANS:
         return sum(v.size_bytes for v in node.outputs)
     if kind == "top_k":
-        return 0 if str(node.inputs[0].dtype) == "float32" else 2 * node.inputs[0].size_bytes
+        return node.inputs[0].size_bytes if str(node.inputs[0].dtype) in ("bfloat16", "float16") else 0
+    if kind == "select_and_scatter_add":  # places are counted with an int32 for each axis, and then found
+        source, operand = (math.prod(v.shape) for v in node.inputs)
+        return 4 * operand * node.inputs[1].ndim + 2 * 4 * source * (node.inputs[1].ndim + 1)
     if kind == "dot_general":
         return _dot_copies_bytes(node)
     return 0

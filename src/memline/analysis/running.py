@@ -18,7 +18,8 @@ class Running:
     """The `reduce_max` that the region folds."""
     value: Value
     root: Value
-    """The last value on the way from the maximum whose elements are other numbers; the rest moves them about."""
+    """The last value on the way from the maximum that differs from it in numbers, or in what gradients it lets
+    pass; what comes after only moves elements about."""
     ops: tuple[Op, ...]
     """The ops from the maximum to `value`, in program order."""
     axes: tuple[int | None, ...]

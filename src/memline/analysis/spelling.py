@@ -11,7 +11,8 @@ from memline.ir.graph import Graph, Op, Value
 from memline.rules import table
 
 _FILLS = frozenset("broadcast_in_dim reshape convert_element_type".split())
-_COMPARED = frozenset("select_n broadcast_in_dim reshape squeeze transpose convert_element_type mul div add sub".split())
+_COPIES = frozenset("broadcast_in_dim reshape squeeze transpose convert_element_type stop_gradient copy".split())
+_COMPARED = frozenset([*_COPIES, "select_n", "mul", "div", "add", "sub"])
 _DEPTH = 3
 
 
@@ -37,15 +38,13 @@ def is_widening(op: Op) -> bool:
 
 
 def same_elements(graph: Graph, a: Value, b: Value, depth: int = _DEPTH) -> bool:
-    """Whether two values are seen to hold the same numbers: one value, or made alike, or one widened.
+    """Whether two values are seen to hold the same numbers: one value, or made alike.
 
     `softmax(x, where=mask)` writes the masked x twice, with two constants that differ in how they are made.
     """
     if a is b:
         return True
     maker_a, maker_b = graph.producer.get(a), graph.producer.get(b)
-    if isinstance(maker_a, Op) and maker_a.kind == "convert_element_type" and is_widening(maker_a):
-        return same_elements(graph, maker_a.inputs[0], b, depth)
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     fill = fill_of(graph, a)
@@ -58,6 +57,24 @@ def same_elements(graph: Graph, a: Value, b: Value, depth: int = _DEPTH) -> bool
         and maker_a.params == maker_b.params
         and all(same_elements(graph, x, y, depth - 1) for x, y in zip(maker_a.inputs, maker_b.inputs, strict=True))
     )
+
+
+def origin_of(graph: Graph, v: Value) -> tuple[Value, dict[int, int]]:
+    """Returns the value of which v is a transposed, widened or reshaped copy, and where its axes are in v.
+
+    Axes of size 1 may come and go, and are left out.
+    """
+    axes = {axis: axis for axis, size in enumerate(v.shape) if size != 1}
+    while True:
+        maker = graph.producer.get(v)
+        if not isinstance(maker, Op) or maker.kind not in _COPIES:
+            return v, axes
+        before = maker.inputs[0]
+        link = axes_between(maker, 0)
+        moved = {axis: axes[link[axis]] for axis, size in enumerate(before.shape) if size != 1 and axis in link}
+        if len(moved) < len(axes) or (maker.kind == "convert_element_type" and not is_widening(maker)):
+            return v, axes
+        v, axes = before, moved
 
 
 def axes_between(op: Op, position: int) -> dict[int, int]:

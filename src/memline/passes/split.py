@@ -17,6 +17,7 @@ from memline import compat
 from memline.analysis.axes import Along, Region, outside
 from memline.ir.build import Builder
 from memline.ir.graph import Graph, Loop, Node, Op, Slice, Source, Stack, Value
+from memline.passes.online import RunningMaxima, settled
 from memline.rules import folds, table
 
 
@@ -93,6 +94,9 @@ class _Splitter:
                 piece = region.piece(op, position)
                 if region.aligned(op, position) and v in made:
                     continue
+                if (op, position) in region.running:
+                    whole.update(dict.fromkeys(region.running[op, position].whole_operands))
+                    continue
                 if piece is not None:
                     sliced.setdefault(Slice(v, piece.axis, piece.unit))
                 elif not v.is_const:
@@ -164,16 +168,22 @@ class _Splitter:
         """Returns the graph from a fold's last accumulators to the op's results."""
         key = (op, "finish")
         if key not in self.region.memo:
-            fold = folds.fold_named(self.region.dims[op].fold or "")
+            finish, beside = self._settled(op)
             sub = Builder(f"{op.outputs[0].name}.f")
-            inputs = tuple(sub.value(a.aval) for a in accs)
-            results = sub.call(lambda *xs: fold.finish(op, xs), *inputs, source=op.source)
+            inputs = tuple(sub.value(v.aval) for v in (*accs, *beside))
+            results = sub.call(finish, *inputs, source=op.source)
             self.region.memo[key] = Graph(inputs, tuple(sub.nodes), tuple(results))
         return self.region.memo[key]
 
+    def _settled(self, op: Op) -> tuple[Callable[..., Any], list[Value]]:
+        fold = folds.fold_named(self.region.dims[op].fold or "")
+        return settled(self.region, op, lambda *accs: fold.finish(op, accs))
+
     def _finish(self, op: Op, finals: Sequence[Value]) -> None:
         finished = self._finished(op, finals)
-        renamed = dict(zip(finished.inputs, finals, strict=True))
+        _, beside = self._settled(op)
+        self._place_outside(set(beside))
+        renamed = dict(zip(finished.inputs, (*finals, *beside), strict=True))
         renamed.update(zip(finished.outputs, op.outputs, strict=True))
         for node in finished.nodes:
             assert isinstance(node, Op)  # traced from plain JAX: no loops of ours
@@ -210,12 +220,15 @@ class _Splitter:
             for op, group in zip(parts.folded, accumulators, strict=True)
         }
         inputs.extend(v for group in carries.values() for v in group)
+        maxima = RunningMaxima(region, builder, whole)
         new_accumulators: list[Value] = []
         made: dict[Value, Value] = {}
 
         def read(op: Op, position: int) -> Value:
             v = op.inputs[position]
             piece = region.piece(op, position)
+            if (op, position) in region.running:
+                return maxima.read(region.running[op, position])
             if v in made and region.aligned(op, position):
                 return made[v]
             if piece is not None:
@@ -226,7 +239,10 @@ class _Splitter:
             operands = [read(op, i) for i in range(len(op.inputs))]
             dim = region.dims[op]
             if dim.fold is not None:
-                new_accumulators.extend(self._fold_step(builder, op, start, carries[op], operands))
+                before = maxima.rescaled(op, carries[op])
+                after = self._fold_step(builder, op, start, before, operands)
+                maxima.advance(op, before, after)
+                new_accumulators.extend(after)
                 continue
             outputs = tuple(
                 Value(_cut(v, region.along[v], size), f"{v.name}@{self.serial}") for v in op.outputs

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from memline.analysis.axes import Region, grow_region
 from memline.errors import PlanError
 from memline.ir.graph import Graph, Loop, Value
+from memline.passes.defer import defer
 from memline.passes.split import split
 from memline.plan.moves import Keep, Move, Recompute, SplitAxis
 
@@ -112,6 +113,7 @@ def _split_here(graph: Graph, value: Value, move: SplitAxis, kept: frozenset[str
         raise PlanError(
             f"{move}: the chunk must be a multiple of {unit} and at most {value.shape[move.axis]}"
         )
+    region = defer(region)
     crossing = {v.name: v for v in region.crossing}
     for name in kept - crossing.keys():
         raise PlanError(f"Keep({name!r}): no stage of {move} reads {name} of an earlier one")

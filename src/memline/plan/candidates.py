@@ -16,6 +16,7 @@ from memline.analysis.fusion import FusionModel
 from memline.analysis.keep import keep_order
 from memline.analysis.peak import Moment, Peak, peak_of
 from memline.ir.graph import Graph, Loop, Value
+from memline.passes.defer import defer
 from memline.passes.split import split
 from memline.plan.apply import map_scopes, region_of
 from memline.plan.moves import Keep, Move, SplitAxis
@@ -74,8 +75,8 @@ def candidates(graph: Graph, target: Target, worst: Moment) -> Iterator[Candidat
     found_fitting = False
     effort = 0
     for entry in sorted(_regions(graph, worst), key=_promise):
-        scope, seed, axis, region = entry
-        sizing = _Sizing(graph, scope, region, seed, axis, target, excess_bytes)
+        scope, seed, axis, unit, region = entry
+        sizing = _Sizing(graph, scope, region, seed, axis, unit, target, excess_bytes)
         if found_fitting and effort + sizing.effort > _EFFORT:
             continue
         effort += sizing.effort
@@ -85,7 +86,8 @@ def candidates(graph: Graph, target: Target, worst: Moment) -> Iterator[Candidat
             yield found
 
 
-_Entry = tuple[Graph, Value, int, Region]
+_Entry = tuple[Graph, Value, int, int, Region]
+"""(the scope, its value that is split, the axis, its elements a step, the region)"""
 
 
 def _regions(graph: Graph, worst: Moment) -> list[_Entry]:
@@ -97,12 +99,13 @@ def _regions(graph: Graph, worst: Moment) -> list[_Entry]:
                 region = region_of(scope, seed, axis) if seed.shape[axis] > 1 else None
                 if region is not None:
                     key = (id(scope), region.steps, frozenset(region.along.items()))
-                    found.setdefault(key, (scope, seed, axis, region))
+                    if key not in found:
+                        found[key] = (scope, seed, axis, region.along[seed].unit, defer(region))
     return list(found.values())
 
 
 def _promise(entry: _Entry) -> tuple[int, int]:
-    _, _, _, region = entry
+    *_, region = entry
     return region.stages, len(region.crossing)
 
 
@@ -131,6 +134,7 @@ class _Sizing:
         region: Region,
         seed: Value,
         axis: int,
+        unit: int,
         target: Target,
         excess_bytes: int,
     ) -> None:
@@ -139,6 +143,7 @@ class _Sizing:
         self.region = region
         self.seed = seed
         self.axis = axis
+        self.unit = unit
         self.target = target
         self.excess_bytes = excess_bytes
         self._tried: dict[tuple[int, frozenset[Value]], tuple[Candidate, int]] = {}
@@ -198,10 +203,6 @@ class _Sizing:
     def _fits(self, chunk: int, kept: frozenset[Value]) -> bool:
         return self._try(chunk, kept)[1] <= self.target.limit_bytes
 
-    @property
-    def _unit(self) -> int:
-        return self.region.along[self.seed].unit
-
     def _try(self, chunk: int, kept: frozenset[Value]) -> tuple[Candidate, int]:
         """Returns the candidate, and the peak of its own loops."""
         key = (chunk, kept)
@@ -218,7 +219,7 @@ class _Sizing:
             )
             moves = (
                 *(Keep(v.name) for v in self.region.crossing if v in kept),
-                SplitAxis(self.seed.name, self.axis, chunk * self._unit),
+                SplitAxis(self.seed.name, self.axis, chunk * self.unit),
             )
             candidate = Candidate(
                 graph,

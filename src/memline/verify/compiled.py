@@ -1,11 +1,14 @@
-"""The compiled peak: what XLA's buffer assignment says a compiled program holds at most."""
+"""The compiled peak: what XLA's buffer assignment says a compiled program holds at most, and what it does not say."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+
 from memline.ir.graph import Graph
+from memline.verify.hidden import hidden_bytes
 
 
 @dataclass(frozen=True)
@@ -17,11 +20,14 @@ class CompiledPeak:
     temp_bytes: int
     alias_bytes: int
     """Bytes of results that live in donated arguments."""
+    hidden_bytes: int = 0
+    """Scratch outside XLA's account, estimated: see `memline.verify.hidden`."""
 
     @property
     def total_bytes(self) -> int:
-        """The compiled peak: arguments, results and temporaries, shared buffers counted once."""
-        return self.argument_bytes + self.output_bytes + self.temp_bytes - self.alias_bytes
+        """The compiled peak: arguments, results, temporaries and hidden scratch, shared buffers counted once."""
+        accounted = self.argument_bytes + self.output_bytes + self.temp_bytes - self.alias_bytes
+        return accounted + self.hidden_bytes
 
 
 def compiled_peak(compiled: Any, graph: Graph | None = None) -> CompiledPeak:
@@ -42,7 +48,15 @@ def compiled_peak(compiled: Any, graph: Graph | None = None) -> CompiledPeak:
         int(account.output_size_in_bytes),
         int(account.temp_size_in_bytes),
         int(account.alias_size_in_bytes),
+        hidden_bytes(compiled) if _platform(compiled) == "cpu" else 0,
     )
+
+
+def _platform(compiled: Any) -> str:
+    for sharding in jax.tree.leaves((compiled.output_shardings, compiled.input_shardings)):
+        for device in getattr(sharding, "device_set", ()):
+            return device.platform
+    return jax.default_backend()
 
 
 def _is_sharded(compiled: Any) -> bool:
