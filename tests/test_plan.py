@@ -216,18 +216,19 @@ class TestByHand:
             assert peak > 1_000_000, "one chunk is the whole"
 
     def test_values_kept_between_stages(self):
-        def softmax_sums(x):
-            return jax.nn.softmax(x[:, None] * x[None, :], axis=1).sum(0)
+        def shares(x):
+            table = jnp.exp(x[:, None] * x[None, :])
+            return jnp.tanh(table / table.sum(1, keepdims=True)).sum(0)
 
-        named = names(softmax_sums, points())
+        named = names(shares, points())
         seed, kept = named["mul"], named["exp"]
         again = Plan.of(SplitAxis(seed, axis=1, chunk=50))
         keep = Plan.of(Keep(kept), SplitAxis(seed, axis=1, chunk=50))
         back = Plan.of(Keep(kept), Recompute(kept), SplitAxis(seed, axis=1, chunk=50))
         peaks = []
         for plan in (again, keep, back):
-            bounded = memline.jit(softmax_sums, plan=plan)
-            assert_same(bounded(points()), jax.jit(softmax_sums)(points()))
+            bounded = memline.jit(shares, plan=plan)
+            assert_same(bounded(points()), jax.jit(shares)(points()))
             peaks.append(bounded.lower(points()).plan.compiled_peak_bytes)
         assert peaks[0] == peaks[2]
         assert peaks[1] > peaks[0] + 900_000, "what is kept takes a megabyte"
@@ -304,9 +305,9 @@ class TestMemoryLimitError:
             memline.jit(needs_a_square, memory_limit="500 kB")(points())
         error = caught.value
         assert error.limit_bytes == 500_000
-        assert error.needed_bytes > 2_000_000
+        assert error.needed_bytes >= 4 * N * N
         assert error.floor_bytes is not None
-        assert 1_000_000 < error.floor_bytes <= error.needed_bytes
+        assert 4 * N * N <= error.floor_bytes <= error.needed_bytes
         assert f"float32[{N},{N}] ({format_bytes(4 * N * N)})" in error.largest
         lines = re.findall(r"test_plan\.py:(\d+) \(needs_a_square\)", error.largest)
         first = needs_a_square.__code__.co_firstlineno

@@ -96,9 +96,7 @@ class Lowered:
 class Traced:
     """A traced call, not planned yet; wraps a `jax.stages.Traced`."""
 
-    def __init__(
-        self, function: LimitedFunction, args: tuple[Any, ...], kwargs: dict[str, Any], traced: Any
-    ) -> None:
+    def __init__(self, function: LimitedFunction, args: tuple[Any, ...], kwargs: dict[str, Any], traced: Any) -> None:
         self._function = function
         self._args = args
         self._kwargs = kwargs

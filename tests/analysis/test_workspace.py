@@ -62,6 +62,6 @@ def test_planner_and_checker_agree(name):
     program, *args = PROGRAMS[name]
     traced = jax.jit(program).trace(*args)
     planned = max(scratch_bytes(node) for node in from_jaxpr(traced.jaxpr, platform="cpu").nodes)
-    options = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+    options: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
     found = hidden_bytes(traced.lower().compile(compiler_options=options))
     assert abs(planned - found) <= MIB + 0.1 * found

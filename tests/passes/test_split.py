@@ -70,7 +70,7 @@ class TestEveryFamily:
             assert all((loop.tail is None) == (region.steps % chunk == 0) for loop in loops(cut))
 
     def test_results_agree_and_temporaries_shrink(self, name):
-        args, graph, region = case(name)
+        args, _, region = case(name)
         fun = leaves_of(FAMILIES[name].fun)
         whole = jax.jit(fun, compiler_options=HONEST).lower(*args).compile()
         cut = as_function(split(region, region.steps // 7))

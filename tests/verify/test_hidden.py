@@ -13,7 +13,7 @@ from memline.verify.hidden import hidden_bytes_of_text
 from memline.verify.measured import measure_compiled
 
 MIB = 2**20
-OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+OPTIONS: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 f32 = jnp.float32
 
 COMPARE = """\

@@ -95,7 +95,7 @@ class FusionModel:
             return False
         if node.kind in _REDUCTIONS:
             return _reduced_size(node) <= self.short_reduction
-        return is_elementwise(node) or node.kind in _MOVES
+        return is_elementwise(node) or node.kind in _MOVES or is_outer_product(node)
 
     def inlines_operands(self, node: Node) -> bool:
         """Whether the node's kernel may compute its operands inside itself."""
@@ -107,7 +107,9 @@ class FusionModel:
             return self.fuses_into_reductions or _reduced_size(node) <= self.short_reduction
         if node.kind in _NEVER_FUSED:
             return self.fuses_into_reductions
-        return is_elementwise(node) or node.kind in _MOVES or node.kind in _SCANS or node.kind == "dynamic_update_slice"
+        if node.kind in _SCANS or node.kind == "dynamic_update_slice" or is_outer_product(node):
+            return True
+        return is_elementwise(node) or node.kind in _MOVES
 
 
 CPU = FusionModel("cpu", short_reduction=32, fuses_into_reductions=False, runs_what_is_ready=True)
@@ -122,6 +124,11 @@ def model_for(platform: str) -> FusionModel:
 def is_elementwise(node: Node) -> bool:
     """Whether the node is an op with the elementwise axes rule."""
     return isinstance(node, Op) and node.primitive in _ELEMENTWISE
+
+
+def is_outer_product(node: Node) -> bool:
+    """Whether the node is a product of two arrays that sums over nothing: it is compiled as a multiplication."""
+    return isinstance(node, Op) and node.kind == "dot_general" and not any(node.params["dimension_numbers"][0])
 
 
 def is_view(node: Node) -> bool:

@@ -20,11 +20,7 @@ def keep_order(region: Region, fusion: FusionModel, machine: cost.Machine) -> li
 
     def work(kept: frozenset[Value]) -> float:
         stored = region.escapes | kept
-        return sum(
-            prices[op]
-            for stage in range(region.stages)
-            for op in region.stage_ops(stage, stored)
-        )
+        return sum(prices[op] for stage in range(region.stages) for op in region.stage_ops(stage, stored))
 
     kept: frozenset[Value] = frozenset()
     spent = work(kept)

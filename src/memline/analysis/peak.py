@@ -19,7 +19,6 @@ from memline.analysis.schedule import run_order
 from memline.analysis.workspace import scratch_bytes
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 
-
 _SIZE = attrgetter("size_bytes")
 
 
@@ -139,8 +138,13 @@ class _Walker:
                 total -= live.pop(v)
             for v, size_bytes in new.items():
                 if last_use.get(v, -1) > index:
-                    live[v] = size_bytes
-                    total += size_bytes
+                    live[v] = size_bytes * (2 if _is_held_in_two_orders(graph, node, v) else 1)
+                    total += live[v]
+
+
+def _is_held_in_two_orders(graph: Graph, node: Node, v: Value) -> bool:
+    """Whether a solution, which the library writes column by column, is also read by others as rows."""
+    return node.kind == "triangular_solve" and len(graph.consumers.get(v, ())) > 1
 
 
 def _read_element_by_element(graph: Graph, node: Op, buffers: frozenset[Value]) -> set[Value]:
@@ -212,11 +216,7 @@ def _in_place_results(graph: Graph, carried: int) -> frozenset[Value]:
         if maker is not None and is_elementwise(maker) and any(x in old for x in maker.inputs):
             found.add(v)
             # A matrix product that is only added to an accumulator is added to it where it lies.
-            found.update(
-                x
-                for x in maker.inputs
-                if len(graph.consumers[x]) == 1 and _is_product(graph.producer.get(x))
-            )
+            found.update(x for x in maker.inputs if len(graph.consumers[x]) == 1 and _is_product(graph.producer.get(x)))
     return frozenset(found)
 
 

@@ -124,7 +124,7 @@ def _convolution(op: Op) -> int:
     channels = max(1, result.shape[numbers.out_spec[1]])
     window = math.prod(kernel.shape[axis] for axis in numbers.rhs_spec[2:])
     if groups > 1:
-        return int(max(0.75, 3.5 * groups / channels) * result.size_bytes)
+        return int(max(1.0, 5.0 * groups / channels) * result.size_bytes)
     if max(op.params["lhs_dilation"], default=1) > 1 and max(op.params["rhs_dilation"], default=1) == 1:
         places = math.prod(left.shape) // max(1, left.shape[numbers.lhs_spec[1]])
         return places * window * channels * itemsize_bytes(left.dtype)

@@ -63,9 +63,7 @@ class Builder:
         full_key = (key, *((v.shape, v.dtype) for v in inputs))
         inner = None if memo is None else memo.get(full_key)
         if inner is None:
-            inner = from_jaxpr(
-                jax.make_jaxpr(fun)(*(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in inputs))
-            )
+            inner = from_jaxpr(jax.make_jaxpr(fun)(*(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in inputs)))
             if memo is not None:
                 memo[full_key] = inner
         env: dict[Value, Value] = dict(zip(inner.inputs, inputs, strict=True))

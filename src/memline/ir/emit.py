@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from memline import compat
@@ -40,7 +41,9 @@ def evaluate(graph: Graph, args: Sequence[Any]) -> list[Any]:
 
 
 def _run_op(op: Op, inputs: Sequence[Any]) -> list[Any]:
-    return compat.bind(op.primitive, op.params, inputs, op.context)
+    # JAX folds an op on constants with NumPy, which warns of a cast to infinity; the program may want it.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return compat.bind(op.primitive, op.params, inputs, op.context)
 
 
 def _run_loop(loop: Loop, inputs: Sequence[Any]) -> list[Any]:
@@ -50,9 +53,7 @@ def _run_loop(loop: Loop, inputs: Sequence[Any]) -> list[Any]:
     stacked = [lax.empty(v.shape, v.dtype) for v in loop.outputs[n_carried:]]
 
     def step(body: Graph, start: Any, size: int, state: Sequence[Any]) -> list[Any]:
-        chunks = [
-            _take(x, start, size, s.axis, s.unit) for x, s in zip(sliced, loop.sliced, strict=True)
-        ]
+        chunks = [_take(x, start, size, s.axis, s.unit) for x, s in zip(sliced, loop.sliced, strict=True)]
         accumulators, arrays = state[:n_carried], state[n_carried:]
         results = evaluate(body, [jnp.asarray(start, jnp.int32), *chunks, *whole, *accumulators])
         updated = [
@@ -86,9 +87,7 @@ def _take(x: Any, start: Any, size: int, axis: int, unit: int) -> Any:
 
 
 def _put(array: Any, piece: Any, start: Any, axis: int, unit: int) -> Any:
-    return lax.dynamic_update_slice(
-        array, piece, _starts(array, start, axis, unit), allow_negative_indices=False
-    )
+    return lax.dynamic_update_slice(array, piece, _starts(array, start, axis, unit), allow_negative_indices=False)
 
 
 def _starts(x: Any, start: Any, axis: int, unit: int) -> list[Any]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from jax import lax
 
-from memline.ir.graph import Graph, Node, Op, Value
 from memline import compat
+from memline.ir.graph import Graph, Node, Op, Value
 
 
 def canonical_convolutions(graph: Graph) -> Graph:
@@ -30,9 +30,7 @@ def _canonical(op: Op) -> list[Op]:
     lhs, rhs, out = numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec
     rank = len(lhs)
     last, space = rank - 1, tuple(range(1, rank - 1))
-    canonical = lax.ConvDimensionNumbers(
-        (0, last, *space), (last, last - 1, *range(rank - 2)), (0, last, *space)
-    )
+    canonical = lax.ConvDimensionNumbers((0, last, *space), (last, last - 1, *range(rank - 2)), (0, last, *space))
     before: list[Op] = []
 
     def transposed(v: Value, order: tuple[int, ...], suffix: str) -> Value:

@@ -103,10 +103,7 @@ class _Splitter:
                     whole.setdefault(v)
         folded = [op for op in ops if region.dims[op].fold is not None]
         stacked = [
-            v
-            for op in ops
-            for v in op.outputs
-            if v in self.stored and v in region.along and region.stage[op] == stage
+            v for op in ops for v in op.outputs if v in self.stored and v in region.along and region.stage[op] == stage
         ]
         return _LoopParts(ops, list(sliced), list(whole), folded, stacked)
 
@@ -120,9 +117,7 @@ class _Splitter:
             inputs = [v for v, is_whole in zip(op.inputs, held, strict=True) if is_whole]
             self._place_outside(set(inputs))
 
-            accumulators.append(
-                self.builder.call(_initial(fold, op, held), *inputs, source=op.source, memo=memo)
-            )
+            accumulators.append(self.builder.call(_initial(fold, op, held), *inputs, source=op.source, memo=memo))
         finals = self._fold_outputs(parts.folded, accumulators)
         rest = region.steps % self.chunk
         loop = Loop(
@@ -158,11 +153,7 @@ class _Splitter:
     def _passed_through(self, op: Op, accs: Sequence[Value]) -> dict[int, int]:
         """Returns which of the op's results are accumulators as they are: {accumulator: result}."""
         finished = self._finished(op, accs)
-        return {
-            finished.inputs.index(v): index
-            for index, v in enumerate(finished.outputs)
-            if v in finished.inputs
-        }
+        return {finished.inputs.index(v): index for index, v in enumerate(finished.outputs) if v in finished.inputs}
 
     def _finished(self, op: Op, accs: Sequence[Value]) -> Graph:
         """Returns the graph from a fold's last accumulators to the op's results."""
@@ -232,7 +223,7 @@ class _Splitter:
             if v in made and region.aligned(op, position):
                 return made[v]
             if piece is not None:
-                return pieces[v, piece] if (v, piece) in pieces else v
+                return pieces.get((v, piece), v)
             return whole.get(v, v)
 
         for op in parts.ops:
@@ -244,9 +235,7 @@ class _Splitter:
                 maxima.advance(op, before, after)
                 new_accumulators.extend(after)
                 continue
-            outputs = tuple(
-                Value(_cut(v, region.along[v], size), f"{v.name}@{self.serial}") for v in op.outputs
-            )
+            outputs = tuple(Value(_cut(v, region.along[v], size), f"{v.name}@{self.serial}") for v in op.outputs)
             cut = _cut_op(op, operands, outputs)
             made.update(zip(op.outputs, self._cut_results(builder, op, cut, start), strict=True))
         pieces_out = [made[v] for v in parts.stacked]
@@ -270,9 +259,7 @@ class _Splitter:
     ) -> list[Value]:
         dim = self.region.dims[op]
         fold = folds.fold_named(dim.fold or "")
-        if fold.combine is not None and all(
-            a.dtype == v.dtype for a, v in zip(accs, op.outputs, strict=True)
-        ):
+        if fold.combine is not None and all(a.dtype == v.dtype for a, v in zip(accs, op.outputs, strict=True)):
             results = [builder.value(v.aval) for v in op.outputs]
             builder.add(_cut_op(op, operands, results))
             merged = [builder.value(a.aval) for a in accs]

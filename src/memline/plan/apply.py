@@ -61,15 +61,11 @@ def apply_split(graph: Graph, move: SplitAxis, kept: frozenset[str]) -> Graph:
 
     result = map_scopes(graph, transform)
     if not found:
-        raise PlanError(
-            f"{move}: the program has no value {move.value}. Print the plan's graph for the names it has."
-        )
+        raise PlanError(f"{move}: the program has no value {move.value}. Print the plan's graph for the names it has.")
     return result
 
 
-def map_scopes(
-    graph: Graph, transform: Callable[[Graph, bool], Graph], is_tail: bool = False
-) -> Graph:
+def map_scopes(graph: Graph, transform: Callable[[Graph, bool], Graph], is_tail: bool = False) -> Graph:
     """Returns the graph with `transform` applied to it and, before it, to every body inside it.
 
     `transform` is called with a graph and whether it is a loop's tail.
@@ -110,9 +106,7 @@ def _split_here(graph: Graph, value: Value, move: SplitAxis, kept: frozenset[str
         raise PlanError(f"{move}: {value} cannot be made in chunks of axis {move.axis}")
     unit = region.along[value].unit
     if move.chunk % unit or move.chunk > value.shape[move.axis]:
-        raise PlanError(
-            f"{move}: the chunk must be a multiple of {unit} and at most {value.shape[move.axis]}"
-        )
+        raise PlanError(f"{move}: the chunk must be a multiple of {unit} and at most {value.shape[move.axis]}")
     region = defer(region)
     crossing = {v.name: v for v in region.crossing}
     for name in kept - crossing.keys():

@@ -213,9 +213,7 @@ class _Sizing:
             graph = _replace_scope(self.graph, self.scope, new_scope)
             peak = self.target.peak(graph)
             own = (
-                m.total_bytes
-                for m in peak.moments
-                if id(m.node) in loops or any(id(loop) in loops for loop in m.loops)
+                m.total_bytes for m in peak.moments if id(m.node) in loops or any(id(loop) in loops for loop in m.loops)
             )
             moves = (
                 *(Keep(v.name) for v in self.region.crossing if v in kept),

@@ -78,8 +78,7 @@ class Plan:
             if f.name != "decisions":
                 data[f.name] = getattr(self, f.name)
         data["decisions"] = [
-            {**move_to_dict(d.move), "reason": d.reason, "saved_bytes": d.saved_bytes}
-            for d in self.decisions
+            {**move_to_dict(d.move), "reason": d.reason, "saved_bytes": d.saved_bytes} for d in self.decisions
         ]
         return json.dumps(data, indent=1)
 

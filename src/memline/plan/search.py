@@ -109,9 +109,7 @@ def search(
     )
 
 
-def replay(
-    graph: Graph, decisions: tuple[Decision, ...], *, alias_bytes: int, platform: str, judge: Judge
-) -> Outcome:
+def replay(graph: Graph, decisions: tuple[Decision, ...], *, alias_bytes: int, platform: str, judge: Judge) -> Outcome:
     """Returns the outcome of making given moves, whatever they cost.
 
     Raises:
@@ -212,9 +210,7 @@ def _after(state: _State, candidate: Candidate, asked: Target) -> _State:
                  saved_bytes if move is candidate.moves[-1] else 0)
         for move in candidate.moves
     )  # fmt: skip
-    return _State(
-        candidate.graph, (*state.decisions, *new), candidate.peak, candidate.seconds, state.notes
-    )
+    return _State(candidate.graph, (*state.decisions, *new), candidate.peak, candidate.seconds, state.notes)
 
 
 def _reason(state: _State, candidate: Candidate, asked: Target) -> str:

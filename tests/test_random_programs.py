@@ -1,0 +1,62 @@
+"""Random programs under random limits: plain `jit`'s results inside the limit, or a `MemoryLimitError`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+import memline
+from memline.ir.check import check
+from memline.ir.trace import trace
+from tests.drawing import Drawn, programs
+
+
+def agree(found: Any, expected: Any, wide: Any) -> None:
+    """Integers must be equal; floats no further from float64 than plain `jit` is, with room for the order of sums."""
+    for a, b, c in zip(*map(jax.tree.leaves, (found, expected, wide)), strict=True):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        if not jnp.issubdtype(a.dtype, np.inexact):
+            # Where float64 decides otherwise, the comparison itself sat on the rounding of a sum.
+            sure = np.asarray(b) == np.asarray(c)
+            np.testing.assert_array_equal(np.asarray(a)[sure], np.asarray(b)[sure])
+            continue
+        scale = float(np.abs(c).max(initial=1e-3))
+        error_plain = np.abs(np.asarray(b, np.float64) - c).max(initial=0.0)
+        error = np.abs(np.asarray(a, np.float64) - c).max(initial=0.0)
+        assert error <= 4 * error_plain + 2e-4 * scale
+
+
+class TestRandomPrograms:
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(drawn=programs(), share=st.floats(0.05, 1.2))
+    def test_same_results_inside_the_limit_or_a_clear_error(self, drawn: Drawn, share: float) -> None:
+        fun, x, y = drawn.fun, drawn.x, drawn.y
+        plain = jax.jit(fun)
+        account = plain.lower(x, y).compile().memory_analysis()
+        fixed = x.nbytes + y.nbytes + account.output_size_in_bytes
+        whole = memline.jit(fun, memory_limit=None).trace(x, y).plan().whole_peak_bytes or fixed
+        limit_bytes = int(fixed + share * max(whole - fixed, 1))
+        check(trace(fun, x, y))
+        bounded = memline.jit(fun, memory_limit=limit_bytes)
+        floor_bytes: int | None = None
+        try:
+            compiled = bounded.lower(x, y).compile()
+        except memline.MemoryLimitError as error:
+            event("does not fit")
+            floor_bytes = error.floor_bytes
+            compiled = None
+        if compiled is None:
+            assert floor_bytes is None or floor_bytes > limit_bytes
+            return
+        check(compiled.graph)
+        assert compiled.plan.compiled_peak_bytes <= limit_bytes
+        event("split" if compiled.plan.moves else "left whole")
+        with jax.enable_x64(True):
+            wide = jax.jit(fun)(x.astype(np.float64), y.astype(np.float64))
+        agree(bounded(x, y), plain(x, y), wide)
