@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from memline.budget import parse_limit
+from memline.devices import Device
 from memline.errors import ArgumentError
 from memline.limited import LimitedFunction
 from memline.options import Options
@@ -28,7 +29,7 @@ def jit(
     in_shardings: Any = None,
     out_shardings: Any = None,
     keep_unused: bool = False,
-    device: jax.Device | None = None,
+    device: Device | None = None,
     compiler_options: dict[str, Any] | None = None,
     options: Options | None = None,
 ) -> Any:
@@ -190,7 +191,7 @@ def plan(
     return planned
 
 
-def _spec(memory_limit: Any, plan: Any, options: Any, device: jax.Device | None) -> Spec:
+def _spec(memory_limit: Any, plan: Any, options: Any, device: Device | None) -> Spec:
     if plan is not None and not isinstance(plan, Plan):
         raise ArgumentError(f"plan is a memline.Plan, not a {type(plan).__name__}; Plan.from_json reads its text")
     if options is not None and not isinstance(options, Options):

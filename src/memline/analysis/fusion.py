@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 
@@ -65,12 +66,12 @@ class FusionModel:
     def _is_inlined(self, graph: Graph, v: Value, buffers: set[Value]) -> bool:
         maker = graph.producer.get(v)
         uses = graph.consumers.get(v, ())
-        if maker is not None and _adds_to_its_reader(graph, maker):
+        if maker is not None and adds_to_its_reader(graph, maker):
             return True
         if maker is not None and not self.can_be_inlined(maker):
             return False
         for node, position in uses:
-            if position == 0 and _adds_to_its_reader(graph, node):
+            if position == 0 and adds_to_its_reader(graph, node):
                 continue
             is_seen = is_view(node) or is_read_transposed(graph, node)
             if not self.inlines_operands(node) or (is_seen and node.outputs[0] in buffers):
@@ -121,7 +122,7 @@ def model_for(platform: str) -> FusionModel:
     return CPU if platform == "cpu" else GPU
 
 
-def is_elementwise(node: Node) -> bool:
+def is_elementwise(node: Node) -> TypeGuard[Op]:
     """Whether the node is an op with the elementwise axes rule."""
     return isinstance(node, Op) and node.primitive in _ELEMENTWISE
 
@@ -154,7 +155,7 @@ def _is_costly(node: Node | None) -> bool:
     return isinstance(node, Op) and (node.primitive in _COSTLY or node.kind in _REDUCTIONS or node.kind == "pad")
 
 
-def _adds_to_its_reader(graph: Graph, node: Node) -> bool:
+def adds_to_its_reader(graph: Graph, node: Node) -> bool:
     """Whether the node scatters into zeros that are then added to an array: it is made to scatter into that."""
     if node.kind not in ("scatter-add", "scatter_add"):
         return False

@@ -14,7 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from memline.analysis.fusion import FusionModel, is_elementwise, is_read_transposed, is_view
+from memline.analysis.fusion import (
+    FusionModel,
+    adds_to_its_reader,
+    is_elementwise,
+    is_read_transposed,
+    is_view,
+)
 from memline.analysis.schedule import run_order
 from memline.analysis.workspace import scratch_bytes
 from memline.ir.graph import Graph, Loop, Node, Op, Value
@@ -118,7 +124,7 @@ class _Walker:
             }
             dying = [v for v in ends.get(index, ()) if v in live]
             reused = 0
-            if is_elementwise(node):
+            if is_elementwise(node) and not _is_written_into(graph, node):
                 same = [v for v in dying if v.shape == node.outputs[0].shape]
                 aligned = _read_element_by_element(graph, node, buffers) if same else ()
                 reused = min(sum(new.values()), max((live[v] for v in same if v in aligned), default=0))
@@ -140,6 +146,13 @@ class _Walker:
                 if last_use.get(v, -1) > index:
                     live[v] = size_bytes * (2 if _is_held_in_two_orders(graph, node, v) else 1)
                     total += live[v]
+
+
+def _is_written_into(graph: Graph, node: Op) -> bool:
+    """Whether a kernel's result is then scattered into where it lies: XLA gives that a buffer of its own."""
+    if any(maker is not None and adds_to_its_reader(graph, maker) for maker in map(graph.producer.get, node.inputs)):
+        return True
+    return any(at == 0 and reader.kind in _WRITES for reader, at in graph.consumers.get(node.outputs[0], ()))
 
 
 def _is_held_in_two_orders(graph: Graph, node: Node, v: Value) -> bool:
@@ -222,10 +235,11 @@ def _in_place_results(graph: Graph, carried: int) -> frozenset[Value]:
 
 _SCANS = frozenset(["cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"])
 # These write their results over operands that nobody reads after them.
-_IN_PLACE = _SCANS | frozenset(
-    ["sort", "cholesky", "dynamic_update_slice", "scatter", "scatter-add", "scatter-mul"]
-    + ["scatter-sub", "scatter-min", "scatter-max", "scatter_add", "scatter_mul", "scatter_min", "scatter_max"]
+_WRITES = frozenset(
+    ["dynamic_update_slice", "scatter", "scatter-add", "scatter-mul", "scatter-sub", "scatter-min", "scatter-max"]
+    + ["scatter_add", "scatter_mul", "scatter_sub", "scatter_min", "scatter_max"]
 )
+_IN_PLACE = _SCANS | _WRITES | frozenset(["sort", "cholesky"])
 
 
 def _is_product(node: Node | None) -> bool:

@@ -24,8 +24,9 @@ _MIB = 2**20
 
 def scratch_bytes(node: Node) -> int:
     """Returns the bytes that a node's kernel takes outside XLA's account on the CPU; 0 for loops."""
-    law = _LAWS.get(node.kind) if isinstance(node, Op) else None
-    return law(node) if law is not None else 0
+    if not isinstance(node, Op) or node.kind not in _LAWS:
+        return 0
+    return _LAWS[node.kind](node)
 
 
 @functools.cache
