@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -67,14 +66,17 @@ ENDS: dict[str, Step] = {
 }
 
 
-@dataclass(frozen=True)
 class Drawn:
-    """A program with its arguments; says in a word how it was made."""
+    """A program with its arguments; prints as how it was made, not as its numbers."""
 
-    text: str
-    fun: Callable[[Any, Any], Any] = field(repr=False)
-    x: Any = field(repr=False)
-    y: Any = field(repr=False)
+    def __init__(self, text: str, fun: Callable[[Any, Any], Any], x: Any, y: Any) -> None:
+        self.text = text
+        self.fun = fun
+        self.x = x
+        self.y = y
+
+    def __repr__(self) -> str:
+        return f"<{self.text}>"
 
 
 @st.composite
