@@ -27,7 +27,7 @@ SLACK_BYTES = 64 * 1024
 
 @pytest.fixture(autouse=True)
 def _no_hidden_scratch(monkeypatch):
-    monkeypatch.setattr("memline.analysis.peak.scratch_bytes", lambda node: 0)
+    monkeypatch.setattr("memline.analysis.peak.scratch_bytes", lambda node, **_: 0)
 
 
 def compiled_temp_bytes(graph: Graph) -> int:
