@@ -34,7 +34,12 @@ def agree(found: Any, expected: Any, wide: Any) -> None:
 
 
 class TestRandomPrograms:
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+    @settings(
+        max_examples=25,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
     @given(drawn=programs(), share=st.floats(0.05, 1.2))
     def test_same_results_inside_the_limit_or_a_clear_error(self, drawn: Drawn, share: float) -> None:
         fun, x, y = drawn.fun, drawn.x, drawn.y
