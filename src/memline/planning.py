@@ -158,7 +158,7 @@ def make_planned(
     else:
         if spread:  # a device holds a part of arguments and results: the rest is as if it were donated
             each = compiler.candidate(graph).peak
-            alias_bytes = sum(_held_bytes(graph)) - (each.total_bytes - each.temp_bytes)
+            alias_bytes = sum(_held_bytes(graph)) - (each.total_bytes - each.temp_bytes - each.hidden_bytes)
         _require_room(graph, spec.limit_bytes, alias_bytes, donated)
         outcome = search(
             graph,

@@ -107,6 +107,16 @@ def test_products_outside_the_library_pack_slices():
     assert hidden(*lines) == 600 * (1024 + 2048) * 4
 
 
+def test_a_loop_takes_the_scratch_of_its_products_from_a_pool_for_each_thread():
+    dot = "ROOT %d = f32[2048,1024]{1,0} dot(%a, %b), lhs_contracting_dims={0}, rhs_contracting_dims={0}"
+    lines = ("%a = f32[4096,2048]{1,0} parameter(0)", "%b = f32[4096,1024]{1,0} parameter(1)", dot)
+    body = "%body (q: f32[]) -> f32[] {\n  " + "\n  ".join(lines) + "\n}\n"
+    loop = "ROOT %w = f32[2048,1024]{1,0} while(%p), condition=%cond, body=%body"
+    assert hidden(PARAMETER, loop, before=body) == 5 * hidden(*lines)
+    call = "ROOT %w = f32[2048,1024]{1,0} call(%p), to_apply=%body"
+    assert hidden(PARAMETER, call, before=body) == hidden(*lines)
+
+
 def test_the_library_packs_the_right_operands_of_a_batch_up_to_jax_0_10(is_new):
     axes = "lhs_batch_dims={0}, lhs_contracting_dims={2}, rhs_batch_dims={0}, rhs_contracting_dims={1}"
     fused = f"""\
@@ -174,9 +184,10 @@ def attend_by_rows(q, k, v):
     return lax.map(rows, q)
 
 
-def depthwise(x, w):
-    how = {"feature_group_count": 64, "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
-    return lax.conv_general_dilated(x, w, (1, 1), "SAME", **how)
+def strided_gradient(w, g):
+    """The gradient of a convolution of stride 2 in its input."""
+    how = {"padding": ((1, 2), (1, 2)), "lhs_dilation": (2, 2), "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    return lax.conv_general_dilated(g, w, window_strides=(1, 1), **how)
 
 
 PROGRAMS = {
@@ -184,9 +195,13 @@ PROGRAMS = {
     "sorts at once": (lambda x, y: (jnp.sort(jnp.sin(x)), jnp.sort(jnp.cos(y)), x @ y), spec(1 << 20), spec(1 << 20)),
     "top-k": (lambda x: lax.top_k(x, 10), spec(1 << 23)),
     "attention": (attend_by_rows, spec(16, 64, 8, 64), spec(4096, 8, 64), spec(4096, 8, 64)),
-    "transposed product": (lambda x, y: x.T @ y, spec(512, 512), spec(512, 8192)),
+    "transposed products in a loop": (
+        lambda x, y: lax.map(lambda part: (part.T @ y).sum(0), x),
+        spec(12, 512, 512),
+        spec(512, 4096),
+    ),
     "Fourier transform": (jnp.fft.fft, spec(1048573, dtype=jnp.complex64)),
-    "depthwise convolution": (depthwise, spec(8, 64, 64, 64), spec(3, 3, 1, 64)),
+    "gradient of a strided convolution": (strided_gradient, spec(3, 3, 64, 64), spec(16, 32, 32, 64)),
     "triangular solve": (
         lambda a, b: lax.linalg.triangular_solve(a + jnp.eye(512), b, left_side=True, lower=True),
         spec(512, 512),

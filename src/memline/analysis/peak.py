@@ -70,8 +70,16 @@ class Peak:
         return max(self.moments, key=lambda m: m.total_bytes, default=None)
 
     def excess_bytes(self, limit_bytes: int) -> int:
-        """The bytes over the limit, summed over the moments: how far there is still to go."""
-        return sum(max(0, m.total_bytes - limit_bytes) for m in self.moments)
+        """The bytes over the limit, summed over the graph's nodes: how far there is still to go.
+
+        A loop counts once, at its worst, so that a split inside it does not seem to make it worse.
+        """
+        over: dict[Node, int] = {}
+        for m in self.moments:
+            if m.total_bytes > limit_bytes:
+                outermost = m.loops[0] if m.loops else m.node
+                over[outermost] = max(over.get(outermost, 0), m.total_bytes - limit_bytes)
+        return sum(over.values())
 
 
 def peak_of(graph: Graph, fusion: FusionModel, alias_bytes: int = 0) -> Peak:
@@ -134,7 +142,7 @@ class _Walker:
                 reused = sum(live[v] for v in node.carried if v in dying)
             during = base_bytes + total + sum(new.values()) - reused + workspace_bytes(node)
             if self.fusion.name == "cpu":
-                during += scratch_bytes(node)
+                during += scratch_bytes(node, in_loop=bool(loops))
             held_now = tuple(sorted((*live, *new), key=_SIZE, reverse=True)) + outer
             self.moments.append(Moment(node, loops, during, held_now[:64]))
             if isinstance(node, Loop):

@@ -15,18 +15,30 @@ from collections.abc import Callable
 import jax
 
 from memline.compat import itemsize_bytes
-from memline.ir.graph import Node, Op
+from memline.ir.graph import Loop, Node, Op
 
 # Sorting of pairs, sorting of rows in parallel, and the library's products changed with this version.
 _IS_NEW = jax.__version_info__ >= (0, 11)
 _MIB = 2**20
 
 
-def scratch_bytes(node: Node) -> int:
-    """Returns the bytes that a node's kernel takes outside XLA's account on the CPU; 0 for loops."""
-    if not isinstance(node, Op) or node.kind not in _LAWS:
+def scratch_bytes(node: Node, in_loop: bool = False) -> int:
+    """Returns the bytes that a node's kernel takes outside XLA's account on the CPU; 0 for loops.
+
+    In a loop the C library keeps what a product gave back in a pool for each thread: several times its scratch.
+    """
+    if isinstance(node, Loop) or node.kind not in _LAWS:
         return 0
-    return _LAWS[node.kind](node)
+    found = _LAWS[node.kind](node)
+    by_threads = 0
+    if node.kind == "dot_general" and _is_in_library(node):
+        by_threads = min(_threads() * _MIB, sum(v.size_bytes for v in node.inputs))
+        pools = 4
+    else:
+        pools = 8 if node.kind in ("dot_general", "conv_general_dilated") else 1
+    if in_loop and found < 32 * _MIB:  # bigger blocks never go to a pool
+        found *= min(_threads() + 3, pools)
+    return by_threads + found
 
 
 @functools.cache
@@ -92,11 +104,16 @@ def _has_big_prime(number: int) -> bool:
     return number > 1
 
 
-def _dot(op: Op) -> int:
-    """Products whose left operand is contracted along its last axis go to a library, others to Eigen.
+def _is_in_library(op: Op) -> bool:
+    """Whether a product's left operand is contracted along its last axis: Eigen takes the others."""
+    (contracted, _), _ = op.params["dimension_numbers"]
+    return op.inputs[0].ndim - 1 in contracted
 
-    The library takes 1 MiB for each thread and, up to jax 0.10, blocks of all right operands of a batch. Eigen packs
-    slices of both operands, for several products of a batch at once.
+
+def _dot(op: Op) -> int:
+    """Eigen packs slices of both operands, for several products of a batch at once.
+
+    The library takes 1 MiB for each thread and, up to jax 0.10, blocks of all right operands of a batch.
     """
     (contracted, _), (batched, _) = op.params["dimension_numbers"]
     left, right = op.inputs[0], op.inputs[1]
@@ -107,12 +124,11 @@ def _dot(op: Op) -> int:
     if min(rows, columns) <= 1:
         return 0
     itemsize = itemsize_bytes(right.dtype)
-    if left.ndim - 1 in contracted:
-        scratch = min(_threads() * _MIB, left.size_bytes + right.size_bytes)
-        if batch > 1 and not _IS_NEW:
-            block = max(_MIB // 2, 128 * inner * itemsize)
-            scratch += min(right.size_bytes, batch * block * max(1, _threads() // 2))
-        return scratch
+    if _is_in_library(op):
+        if batch == 1 or _IS_NEW:
+            return 0
+        block = max(_MIB // 2, 128 * inner * itemsize)
+        return min(right.size_bytes, batch * block * max(1, _threads() // 2))
     packed = min(inner, 600) * (columns + min(rows, 4 * columns)) * itemsize
     return packed * min(batch, 2 * _threads() + 2)
 
@@ -125,7 +141,8 @@ def _convolution(op: Op) -> int:
     channels = max(1, result.shape[numbers.out_spec[1]])
     window = math.prod(kernel.shape[axis] for axis in numbers.rhs_spec[2:])
     if groups > 1:
-        return int(max(1.0, 5.0 * groups / channels) * result.size_bytes)
+        patch = math.prod(kernel.shape) // channels
+        return int(max(1.0, min(patch, 9) * groups / channels) * result.size_bytes)
     if max(op.params["lhs_dilation"], default=1) > 1 and max(op.params["rhs_dilation"], default=1) == 1:
         places = math.prod(left.shape) // max(1, left.shape[numbers.lhs_spec[1]])
         return places * window * channels * itemsize_bytes(left.dtype)

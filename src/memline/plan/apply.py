@@ -41,12 +41,20 @@ def region_of(graph: Graph, value: Value, axis: int) -> Region | None:
     return grow_region(graph, value, axis, min(_SMALL_BYTES, value.size_bytes // _SMALL_SHARE))
 
 
-def apply_split(graph: Graph, move: SplitAxis, kept: frozenset[str]) -> Graph:
-    """Returns the graph with one value split, in whichever loops' bodies it is."""
+def apply_split(
+    graph: Graph, move: SplitAxis, kept: frozenset[str], made: tuple[Graph, Graph] | None = None
+) -> Graph:
+    """Returns the graph with one value split, in whichever loops' bodies it is.
+
+    Where the split of one of these bodies is known already, `made` is that body and what it becomes.
+    """
     found = False
 
     def transform(scope: Graph, is_tail: bool) -> Graph:
         nonlocal found
+        if made is not None and scope is made[0]:
+            found = True
+            return made[1]
         value = _value_named(scope, move.value)
         if value is None:
             return scope
@@ -68,13 +76,13 @@ def apply_split(graph: Graph, move: SplitAxis, kept: frozenset[str]) -> Graph:
 def map_scopes(graph: Graph, transform: Callable[[Graph, bool], Graph], is_tail: bool = False) -> Graph:
     """Returns the graph with `transform` applied to it and, before it, to every body inside it.
 
-    `transform` is called with a graph and whether it is a loop's tail.
+    `transform` is called with a graph and whether it is a loop's tail, or inside one.
     """
     nodes = []
     changed = False
     for node in graph.nodes:
         if isinstance(node, Loop):
-            body = map_scopes(node.body, transform)
+            body = map_scopes(node.body, transform, is_tail)
             tail = map_scopes(node.tail, transform, True) if node.tail is not None else None
             if body is not node.body or tail is not node.tail:
                 changed = True

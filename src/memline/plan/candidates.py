@@ -18,7 +18,7 @@ from memline.analysis.peak import Moment, Peak, peak_of
 from memline.ir.graph import Graph, Loop, Value
 from memline.passes.defer import defer
 from memline.passes.split import split
-from memline.plan.apply import map_scopes, region_of
+from memline.plan.apply import apply_split, region_of
 from memline.plan.moves import Keep, Move, SplitAxis
 
 _SEEDS = 6
@@ -210,14 +210,18 @@ class _Sizing:
             new_scope = split(self.region, chunk, kept)
             before = set(self.scope.nodes)
             loops = {id(n) for n in new_scope.nodes if isinstance(n, Loop) and n not in before}
-            graph = _replace_scope(self.graph, self.scope, new_scope)
+            move = SplitAxis(self.seed.name, self.axis, chunk * self.unit)
+            graph = new_scope
+            if self.scope is not self.graph:  # the tails of the loops around hold the value as well
+                names = frozenset(v.name for v in kept)
+                graph = apply_split(self.graph, move, names, made=(self.scope, new_scope))
             peak = self.target.peak(graph)
             own = (
                 m.total_bytes for m in peak.moments if id(m.node) in loops or any(id(loop) in loops for loop in m.loops)
             )
             moves = (
                 *(Keep(v.name) for v in self.region.crossing if v in kept),
-                SplitAxis(self.seed.name, self.axis, chunk * self.unit),
+                move,
             )
             candidate = Candidate(
                 graph,
@@ -272,9 +276,3 @@ def _largest(most: int, holds: Callable[[int], bool]) -> int:
         else:
             high = middle - 1
     return low
-
-
-def _replace_scope(graph: Graph, scope: Graph, new_scope: Graph) -> Graph:
-    if scope is graph:
-        return new_scope
-    return map_scopes(graph, lambda g, is_tail: new_scope if g is scope else g)

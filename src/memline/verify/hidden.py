@@ -2,6 +2,9 @@
 
 Instructions that do not wait for each other may run at once, so the scratch of as many of them as there are threads
 is added up. The laws of single instructions are in `memline.verify.scratch`.
+
+A loop that makes products takes their scratch many times over: whichever thread is last gives it back to the C
+library, which keeps what it is given in a pool for each thread, and the next step of the loop asks another pool.
 """
 
 from __future__ import annotations
@@ -11,9 +14,11 @@ import os
 from typing import Any
 
 from memline.verify.hlo import Computation, Instruction, computations
-from memline.verify.scratch import LAWS, Site, library_scratch, library_thread_scratch
+from memline.verify.scratch import LAWS, Site, kept_scratch, library_scratch, library_thread_scratch
 
 _LIBRARY = "__ynn_fusion"
+_MMAP_BYTES = 2**25  # blocks from here on never go to a pool: glibc's highest threshold
+_MOST_POOLS = {"dot": 8, "convolution": 8, "fusion": 4}
 _WORDS = (_LIBRARY, *(f" {opcode}(" for opcode in LAWS))
 
 
@@ -35,11 +40,13 @@ def hidden_bytes_of_text(text: str, threads: int) -> int:
     if not any(word in text for word in _WORDS):
         return 0
     parts = computations(text)
-    totals: dict[str, int] = {}
+    totals: dict[tuple[str, bool], int] = {}
     for name, part in parts.items():  # what is called comes first
-        totals[name] = _total(part, parts, totals, threads)
+        for in_loop in (False, True):
+            totals[name, in_loop] = _total(part, in_loop, parts, totals, threads)
     by_threads = max((library_thread_scratch(parts[name], threads) for name in _in_library(parts)), default=0)
-    return by_threads + max((totals[name] for name, part in parts.items() if part.is_entry), default=0)
+    kept = max((kept_scratch(part, threads) for part in parts.values()), default=0)
+    return kept + by_threads + max((totals[name, False] for name, part in parts.items() if part.is_entry), default=0)
 
 
 @functools.cache
@@ -53,7 +60,13 @@ def thread_count() -> int:
     return os.cpu_count() or 1
 
 
-def _total(part: Computation, parts: dict[str, Computation], totals: dict[str, int], threads: int) -> int:
+def _total(
+    part: Computation,
+    in_loop: bool,
+    parts: dict[str, Computation],
+    totals: dict[tuple[str, bool], int],
+    threads: int,
+) -> int:
     """Returns the most that instructions which may run at once take together: greedily, from the biggest on."""
     before: dict[str, int] = {}  # sets of hiding instructions that an instruction waits for, as bits
     hiding: list[tuple[int, int, int]] = []
@@ -61,7 +74,13 @@ def _total(part: Computation, parts: dict[str, Computation], totals: dict[str, i
         waits = 0
         for operand in instruction.operands:
             waits |= before.get(operand, 0)
-        scratch = _scratch(instruction, part, parts, totals, threads)
+        if instruction.opcode in ("while", "call", "conditional"):
+            repeats = in_loop or instruction.opcode == "while"
+            scratch = max((totals.get((name, repeats), 0) for name in instruction.operands), default=0)
+        else:
+            scratch = _scratch(instruction, part, parts, threads)
+            if in_loop and scratch < _MMAP_BYTES:
+                scratch *= min(threads + 3, _MOST_POOLS.get(instruction.opcode, 1))
         if scratch > 0:
             bit = 1 << len(hiding)
             hiding.append((scratch, bit, waits))
@@ -76,15 +95,7 @@ def _total(part: Computation, parts: dict[str, Computation], totals: dict[str, i
     return sum(scratch for scratch, _, _ in chosen)
 
 
-def _scratch(
-    instruction: Instruction,
-    part: Computation,
-    parts: dict[str, Computation],
-    totals: dict[str, int],
-    threads: int,
-) -> int:
-    if instruction.opcode in ("while", "call", "conditional"):
-        return max((totals.get(name, 0) for name in instruction.operands), default=0)
+def _scratch(instruction: Instruction, part: Computation, parts: dict[str, Computation], threads: int) -> int:
     law = LAWS.get(instruction.opcode)
     try:
         if law is not None:

@@ -109,15 +109,16 @@ def _dot(site: Site) -> int:
 def _convolution(site: Site) -> int:
     """A plain one packs its kernel; a strided one's input gradient holds a product with every kernel element.
 
-    With groups, 5 times the result for one output channel a group (2.5 to 4.7 measured: it varies from run to run),
-    and less for more; with three spatial axes one result.
+    With groups, patches of the input for many groups at once, how many is left to chance: 2.5 to 8.3 times the result
+    were measured for one output channel a group, 0.4 to 0.7 times for eight. With three spatial axes one result.
     """
     left, kernel, result = site.operands[0], site.operands[1], site.result
     groups = number_after(site.text, "feature_group_count", 1)
     channels = _output_channels(site)
     window = _window_size(site.text)
     if groups > 1:
-        return int(max(1.0, 5.0 * groups / channels) * result.size_bytes)
+        patch = math.prod(kernel.sizes) // max(1, channels)
+        return int(max(1.0, min(patch, 9) * groups / channels) * result.size_bytes)
     if "lhs_dilate" in site.text and "rhs_dilate" not in site.text:
         places = math.prod(left.sizes) // max(1, math.prod(kernel.sizes) // max(1, window * channels))
         return places * window * channels * left.itemsize_bytes
@@ -140,25 +141,33 @@ def _window_size(text: str) -> int:
 def _custom_call(site: Site) -> int:
     """LAPACK's work arrays for one matrix, and the places of a row in a top-k.
 
-    TopK: 4 bytes for each element of a row. Eigenvectors: one matrix, in general or of singular values two. A
-    triangular solve from the left packs up to 300 rows of right-hand sides, 32 MiB for each thread at most, which
-    the process then keeps for the next solve. Cholesky, LU and QR factors: nothing.
+    TopK: 4 bytes for each element of a row. Eigenvectors: one matrix, in general or of singular values two.
+    Cholesky, LU and QR factors: nothing. For triangular solves see `kept_scratch`.
     """
     match = re.search(r'custom_call_target="(\w+)"', site.text)
     target = match[1] if match else ""
     last = site.operands[-1]
     if target == "TopK":
         return 4 * last.sizes[-1]
-    if re.fullmatch(r"lapack_[sdcz]trsm_ffi", target):
-        rows, columns = last.sizes[-2:]
-        from_left = "side = 76" in site.text
-        packed = min(rows, 300) * columns * last.itemsize_bytes
-        return min(packed, 32 * _MIB * site.threads) if from_left else 0
     if re.fullmatch(r"lapack_[sdcz](sy|he)evd_ffi", target):
         return math.prod(last.sizes[-2:]) * last.itemsize_bytes
     if re.fullmatch(r"lapack_[sdcz](gesdd|gesvd|geev)_ffi", target):
         return 2 * math.prod(last.sizes[-2:]) * last.itemsize_bytes
     return 0
+
+
+def kept_scratch(part: Computation, threads: int) -> int:
+    """What BLAS takes for the triangular solves of a computation, and keeps for those to come.
+
+    From the left up to 300 rows of right-hand sides are packed, 32 MiB for each thread at most; from the right none.
+    """
+    packed = 0
+    for step in part.instructions.values():
+        sides = part.shapes(step)[-1:] if "trsm_ffi" in step.text and "side = 76" in step.text else ()
+        if sides and len(sides[0].sizes) >= 2:
+            rows, columns = sides[0].sizes[-2:]
+            packed = max(packed, min(rows, 300) * columns * sides[0].itemsize_bytes)
+    return min(packed, 32 * _MIB * threads)
 
 
 def library_scratch(part: Computation, threads: int) -> int:
