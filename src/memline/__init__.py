@@ -11,7 +11,7 @@ from memline.errors import (
     PlanError,
 )
 from memline.options import Options
-from memline.plan.moves import Keep, Recompute, SplitAxis
+from memline.plan.moves import Keep, Recompute, SplitAxis, TurnProducts
 from memline.plan.plan import Plan
 
 __version__ = "0.1.0"
@@ -28,6 +28,7 @@ __all__ = [
     "PlanError",
     "Recompute",
     "SplitAxis",
+    "TurnProducts",
     "jit",
     "limit",
     "plan",

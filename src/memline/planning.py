@@ -11,12 +11,14 @@ from typing import Any
 import jax
 
 from memline import compat
+from memline.analysis.machine import machine_for
 from memline.errors import MemoryLimitError
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Value
 from memline.ir.trace import from_jaxpr
 from memline.options import Options
 from memline.passes.canonical import canonical_convolutions
+from memline.passes.products import orient_products
 from memline.plan.plan import Decision, Plan
 from memline.plan.search import Outcome, replay, search
 from memline.units import format_bytes
@@ -181,7 +183,9 @@ def make_planned(
 def prepared_graph(closed: Any, platform: str) -> Graph:
     """Returns the graph of a closed jaxpr in the form that planning begins with on a platform."""
     graph = from_jaxpr(closed, platform=platform)
-    return canonical_convolutions(graph) if platform == "cpu" else graph
+    if platform == "cpu":
+        graph = canonical_convolutions(graph)
+    return orient_products(graph, machine_for(platform))
 
 
 def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:

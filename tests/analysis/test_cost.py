@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from memline.analysis import cost
+from memline.analysis import cost, machine
 from memline.analysis.fusion import CPU, GPU, model_for
 from memline.analysis.keep import keep_order
 from memline.analysis.peak import peak_of
@@ -23,7 +23,7 @@ def shape(*sizes: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
 
 def seconds_of(graph: Graph, platform: str = "cpu") -> float:
     fusion = model_for(platform)
-    return cost.seconds(graph, peak_of(graph, fusion), fusion, cost.machine_for(platform))
+    return cost.seconds(graph, peak_of(graph, fusion), fusion, machine.machine_for(platform))
 
 
 def seconds(fun: Callable[..., Any], *args: Any, platform: str = "cpu") -> float:
@@ -102,7 +102,7 @@ class TestKeeping:
         region = region_of(graph, max(graph.producer, key=lambda v: v.size_bytes), 0)
         assert region is not None
         assert region.stages == 3
-        order = keep_order(region, CPU, cost.CPU)
+        order = keep_order(region, CPU, machine.CPU)
         assert graph.producer[order[0]].kind in ("cos", "dot_general")
         assert set(order) <= set(region.crossing)
 
@@ -115,7 +115,7 @@ class TestKeeping:
         region = region_of(graph, graph.nodes[0].outputs[0], 0)
         assert region is not None
         assert region.crossing
-        assert keep_order(region, GPU, cost.GPU) == []
+        assert keep_order(region, GPU, machine.GPU) == []
 
 
 def test_names_of_nodes_say_where_they_were_written():

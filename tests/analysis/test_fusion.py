@@ -44,6 +44,7 @@ SQUARE = shape(99, 99)
         (lambda x: jnp.cumsum(x + 1, 0) * 2, ["cumsum"]),
         (lambda x: lax.dot_general(x[0], x[1], (((), ()), ((), ()))) * 2, []),
         (lambda x: (x + 1).T @ x, ["add", "transpose"]),
+        (lambda x: lax.optimization_barrier(x + 1) * 2, ["add", "optimization_barrier"]),
     ],
 )
 def test_what_gets_a_buffer(fun, on_cpu):

@@ -65,6 +65,22 @@ def test_checkpointed_calls_are_inlined():
     assert not {"remat", "checkpoint"} & set(kinds(jax.grad(lambda x: layer(x).sum()), X))
 
 
+def test_a_barrier_of_several_values_becomes_one_for_each():
+    def fun(x):
+        held, again = jax.lax.optimization_barrier((x + 1, x * 2))
+        return held.sum(), jnp.sin(again)
+
+    assert kinds(fun, X) == ["add", "mul", "optimization_barrier", "optimization_barrier", "reduce_sum", "sin"]
+
+
+def test_what_a_checkpoint_computes_again_is_not_merged_with_the_first():
+    @jax.checkpoint
+    def block(x):
+        return jnp.sin(jnp.cos(x))
+
+    assert kinds(jax.grad(lambda x: block(x).sum()), X).count("cos") >= 2
+
+
 def test_dead_nodes_are_dropped_through_calls():
     @jax.jit
     def inner(x):

@@ -110,3 +110,9 @@ def test_iota_in_pieces_counts_on():
 )
 def test_moves_in_pieces(fun):
     assert check(fun, normal(6, 5))
+
+
+def test_barriers_link_every_axis_with_itself():
+    found = dims(lambda x: lax.optimization_barrier(x), normal(4, 5), kind="optimization_barrier")
+    assert found == {link([(0, 0)], [(0, 0)]), link([(0, 1)], [(0, 1)])}
+    check(lambda x: lax.optimization_barrier(x), normal(4, 5))

@@ -20,7 +20,7 @@ from memline.rules import elementwise
 _MOVES = frozenset(
     """broadcast_in_dim reshape squeeze transpose slice pad iota rev concatenate dynamic_slice gather
     select_n convert_element_type bitcast_convert_type split copy expand_dims reduce_precision
-    random_bits threefry2x32 clamp random_wrap random_unwrap optimization_barrier""".split()
+    random_bits threefry2x32 clamp random_wrap random_unwrap""".split()
 )
 _REDUCTIONS = frozenset(
     """reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor argmax argmin
@@ -136,7 +136,7 @@ def is_view(node: Node) -> bool:
     """Whether the node's result is its operand's buffer seen otherwise, so that it takes no memory."""
     if isinstance(node, Loop):
         return False
-    if node.kind in ("reshape", "squeeze", "expand_dims", "stop_gradient"):
+    if node.kind in ("reshape", "squeeze", "expand_dims", "stop_gradient", "optimization_barrier"):
         return True
     if node.kind == "broadcast_in_dim":
         return math.prod(node.inputs[0].shape) == math.prod(node.outputs[0].shape)

@@ -11,10 +11,11 @@ import heapq
 from memline.analysis import cost
 from memline.analysis.axes import Region
 from memline.analysis.fusion import FusionModel
+from memline.analysis.machine import Machine
 from memline.ir.graph import Op, Value
 
 
-def keep_order(region: Region, fusion: FusionModel, machine: cost.Machine) -> list[Value]:
+def keep_order(region: Region, fusion: FusionModel, machine: Machine) -> list[Value]:
     """Returns the crossing values that save time when kept, the most worthwhile first."""
     prices = _op_prices(region, fusion, machine)
 
@@ -48,7 +49,7 @@ def keep_order(region: Region, fusion: FusionModel, machine: cost.Machine) -> li
     return order
 
 
-def _op_prices(region: Region, fusion: FusionModel, machine: cost.Machine) -> dict[Op, float]:
+def _op_prices(region: Region, fusion: FusionModel, machine: Machine) -> dict[Op, float]:
     buffers = fusion.materialised(region.graph)
     given = set(region.graph.inputs)
     return {op: cost.op_seconds(op, buffers, given, fusion, machine) for op in region.dims}

@@ -33,7 +33,7 @@ def scratch_bytes(node: Node, in_loop: bool = False) -> int:
     by_threads = 0
     if node.kind == "dot_general" and _is_in_library(node):
         by_threads = min(_threads() * _MIB, sum(v.size_bytes for v in node.inputs))
-        pools = 4
+        pools = 2
     else:
         pools = 8 if node.kind in ("dot_general", "conv_general_dilated") else 1
     if in_loop and found < 32 * _MIB:  # bigger blocks never go to a pool

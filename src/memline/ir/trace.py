@@ -2,7 +2,8 @@
 
 `scan`, `while` and `cond` stay as ops that hold their inner jaxprs. `platform_dependent` is resolved
 for the platform that the program will run on: left alone, its `platform_index` and `cond` would block
-every region that touches them.
+every region that touches them. An `optimization_barrier` of several values becomes one for each, which
+still keeps what is computed again from being merged with what it repeats.
 """
 
 from __future__ import annotations
@@ -127,14 +128,16 @@ class _Inliner:
             if inputs[0].is_const:
                 index = int(np.clip(int(np.asarray(inputs[0].const)), 0, len(params["branches"]) - 1))
                 return self._call(params["branches"][index], inputs[1:])
-        return self._op(eqn, inputs).outputs
+        if name == "optimization_barrier":
+            return [self._op(eqn, [v], [var]).outputs[0] for v, var in zip(inputs, eqn.outvars, strict=True)]
+        return self._op(eqn, inputs, eqn.outvars).outputs
 
     def _call(self, callee: Any, inputs: Sequence[Value]) -> list[Value]:
         if hasattr(callee, "consts"):
             return self.run(callee.jaxpr, [self.const(c) for c in callee.consts], inputs)
         return self.run(callee, [], inputs)
 
-    def _op(self, eqn: Any, inputs: list[Value]) -> Op:
+    def _op(self, eqn: Any, inputs: list[Value], outvars: Sequence[Any]) -> Op:
         key = None
         if not eqn.effects:
             key = (eqn.primitive, tuple(map(id, inputs)), _hashable(eqn.params), eqn.ctx)
@@ -150,7 +153,7 @@ class _Inliner:
             primitive=eqn.primitive,
             params=dict(eqn.params),
             inputs=tuple(inputs),
-            outputs=tuple(self.fresh(v.aval) for v in eqn.outvars),
+            outputs=tuple(self.fresh(v.aval) for v in outvars),
             source=Source(*source) if source else None,
             context=eqn.ctx,
             effects=frozenset(eqn.effects),

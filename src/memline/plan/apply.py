@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from memline.analysis.axes import Region, grow_region
 from memline.errors import PlanError
 from memline.ir.graph import Graph, Loop, Value
 from memline.passes.defer import defer
+from memline.passes.products import turn_products
 from memline.passes.split import split
-from memline.plan.moves import Keep, Move, Recompute, SplitAxis
+from memline.plan.moves import Keep, Move, Recompute, SplitAxis, TurnProducts
 
 # Going backwards from a big value, producers this much smaller are not worth making in pieces.
 _SMALL_SHARE = 64
@@ -28,6 +30,8 @@ def apply_moves(graph: Graph, moves: Iterable[Move]) -> Graph:
             kept.append(move.value)
         elif isinstance(move, Recompute):
             kept = [name for name in kept if name != move.value]
+        elif isinstance(move, TurnProducts):
+            graph = _turn(graph, move)
         else:
             graph = apply_split(graph, move, frozenset(kept))
             kept = []
@@ -36,14 +40,23 @@ def apply_moves(graph: Graph, moves: Iterable[Move]) -> Graph:
     return graph
 
 
+def _turn(graph: Graph, move: TurnProducts) -> Graph:
+    turned, found = turn_products(graph, frozenset(move.values))
+    missing = [name for name in move.values if name not in found]
+    if missing:
+        raise PlanError(
+            f"TurnProducts: the program has no matrix product {missing[0]} whose left operand is contracted "
+            "along one axis that is not its last"
+        )
+    return turned
+
+
 def region_of(graph: Graph, value: Value, axis: int) -> Region | None:
     """Returns the region that splitting a value makes; how far it reaches depends on the value alone."""
     return grow_region(graph, value, axis, min(_SMALL_BYTES, value.size_bytes // _SMALL_SHARE))
 
 
-def apply_split(
-    graph: Graph, move: SplitAxis, kept: frozenset[str], made: tuple[Graph, Graph] | None = None
-) -> Graph:
+def apply_split(graph: Graph, move: SplitAxis, kept: frozenset[str], made: tuple[Graph, Graph] | None = None) -> Graph:
     """Returns the graph with one value split, in whichever loops' bodies it is.
 
     Where the split of one of these bodies is known already, `made` is that body and what it becomes.
@@ -86,18 +99,7 @@ def map_scopes(graph: Graph, transform: Callable[[Graph, bool], Graph], is_tail:
             tail = map_scopes(node.tail, transform, True) if node.tail is not None else None
             if body is not node.body or tail is not node.tail:
                 changed = True
-                node = Loop(
-                    node.length,
-                    node.chunk,
-                    node.sliced,
-                    node.whole,
-                    node.carried,
-                    node.stacked,
-                    node.outputs,
-                    body,
-                    tail,
-                    node.source,
-                )
+                node = replace(node, body=body, tail=tail)
         nodes.append(node)
     return transform(Graph(graph.inputs, tuple(nodes), graph.outputs) if changed else graph, is_tail)
 

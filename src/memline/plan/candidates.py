@@ -14,6 +14,7 @@ from memline.analysis import cost
 from memline.analysis.axes import Region
 from memline.analysis.fusion import FusionModel
 from memline.analysis.keep import keep_order
+from memline.analysis.machine import Machine
 from memline.analysis.peak import Moment, Peak, peak_of
 from memline.ir.graph import Graph, Loop, Value
 from memline.passes.defer import defer
@@ -37,7 +38,7 @@ class Target:
     limit_bytes: int
     alias_bytes: int
     fusion: FusionModel
-    machine: cost.Machine
+    machine: Machine
 
     def peak(self, graph: Graph) -> Peak:
         return peak_of(graph, self.fusion, self.alias_bytes)

@@ -31,7 +31,7 @@ class SplitAxis:
     chunk: int
 
     def __post_init__(self) -> None:
-        _require_name(self)
+        _require_name(self, self.value)
         for name in ("axis", "chunk"):
             number = getattr(self, name)
             if isinstance(number, bool) or not isinstance(number, int) or number < (name == "chunk"):
@@ -50,7 +50,7 @@ class Keep:
     value: str
 
     def __post_init__(self) -> None:
-        _require_name(self)
+        _require_name(self, self.value)
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,33 @@ class Recompute:
     value: str
 
     def __post_init__(self) -> None:
-        _require_name(self)
+        _require_name(self, self.value)
 
 
-Move: TypeAlias = SplitAxis | Keep | Recompute
+@dataclass(frozen=True)
+class TurnProducts:
+    """Has matrix products read their left operand from a copy whose last axis is the contracted one.
 
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (SplitAxis, Keep, Recompute)}
+    Args:
+      values: the names of the products' results. A product whose left operand lies so already cannot be turned.
+
+    >>> TurnProducts(("%57@0",))
+    TurnProducts(values=('%57@0',))
+    """
+
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, list | tuple) or not self.values:
+            raise PlanError(f"TurnProducts: values are the names of one or more products, not {self.values!r}")
+        object.__setattr__(self, "values", tuple(self.values))
+        for name in self.values:
+            _require_name(self, name)
+
+
+Move: TypeAlias = SplitAxis | Keep | Recompute | TurnProducts
+
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (SplitAxis, Keep, Recompute, TurnProducts)}
 
 
 def move_to_dict(move: Move) -> dict[str, Any]:
@@ -101,7 +122,7 @@ def move_from_dict(data: Any) -> Move:
     return kind(**{name: data[name] for name in expected})
 
 
-def _require_name(move: Any) -> None:
-    if not isinstance(move.value, str) or not move.value.startswith("%"):
+def _require_name(move: Any, name: Any) -> None:
+    if not isinstance(name, str) or not name.startswith("%"):
         kind = type(move).__name__
-        raise PlanError(f"{kind}: a value is named as in the graph's text, such as '%7', not {move.value!r}")
+        raise PlanError(f"{kind}: a value is named as in the graph's text, such as '%7', not {name!r}")

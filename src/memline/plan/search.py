@@ -11,11 +11,14 @@ from dataclasses import dataclass, field, replace
 
 from memline.analysis import cost
 from memline.analysis.fusion import model_for
+from memline.analysis.machine import machine_for
 from memline.analysis.peak import Moment, Peak
 from memline.ir.graph import Graph, Loop, Op
 from memline.options import Options
+from memline.passes.products import slow_products
 from memline.plan.apply import apply_moves
 from memline.plan.candidates import Candidate, Target, candidates
+from memline.plan.moves import TurnProducts
 from memline.plan.plan import Decision
 from memline.rules import table
 from memline.units import format_bytes
@@ -70,7 +73,7 @@ def search(
       options: see `memline.Options`.
       judge: compiles a candidate and tells its compiled peak.
     """
-    target = Target(limit_bytes, alias_bytes, model_for(platform), cost.machine_for(platform))
+    target = Target(limit_bytes, alias_bytes, model_for(platform), machine_for(platform))
     peak = target.peak(graph)
     whole = _State(graph, (), peak, target.seconds(graph, peak))
     floor: int | None = None
@@ -80,8 +83,9 @@ def search(
     fits = False
     lowered = target
     for _ in range(options.max_compiles):
-        state = _plan_for(whole, lowered, target, options)
-        if compiles and state.peak.total_bytes >= best.peak.total_bytes and not fits:
+        moved = _plan_for(whole, lowered, target, options)
+        state = _finished(moved, lowered)
+        if compiles and state.peak.total_bytes >= best.peak.total_bytes:
             break  # the model has nothing smaller to offer
         compiled = judge(state.graph)
         compiles += 1
@@ -115,7 +119,7 @@ def replay(graph: Graph, decisions: tuple[Decision, ...], *, alias_bytes: int, p
     Raises:
       PlanError: a move does not apply to the program.
     """
-    target = Target(0, alias_bytes, model_for(platform), cost.machine_for(platform))
+    target = Target(0, alias_bytes, model_for(platform), machine_for(platform))
     whole_peak = target.peak(graph)
     moved = apply_moves(graph, [d.move for d in decisions])
     peak = target.peak(moved)
@@ -134,6 +138,21 @@ def replay(graph: Graph, decisions: tuple[Decision, ...], *, alias_bytes: int, p
         _left_whole(moved, peak),
         (),
     )
+
+
+def _finished(state: _State, target: Target) -> _State:
+    """Returns what is compiled for a state: its graph with products in the backend's order, if that fits too."""
+    names = slow_products(state.graph, target.machine)
+    if not names:
+        return state
+    move = TurnProducts(names)
+    graph = apply_moves(state.graph, [move])
+    peak = target.peak(graph)
+    if peak.total_bytes > max(target.limit_bytes, state.peak.total_bytes):
+        return state
+    reason = "products in loops run faster on transposed chunks of their left operands"
+    decisions = (*state.decisions, Decision(move, reason))
+    return _State(graph, decisions, peak, target.seconds(graph, peak), state.notes)
 
 
 def _lowered(target: Target, planned: Peak, compiled_bytes: int, limit_bytes: int) -> Target:

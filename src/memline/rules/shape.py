@@ -112,6 +112,14 @@ def transpose(op: Op) -> list[Dim]:
     return [Dim((Member(0, int(a)),), (Member(0, b),)) for b, a in enumerate(op.params["permutation"])]
 
 
+@table.axes(lax.optimization_barrier_p)
+def optimization_barrier(op: Op) -> list[Dim]:
+    """Every axis links with itself; a trace holds barriers of one operand only."""
+    if len(op.inputs) != 1:
+        return []
+    return [Dim((Member(0, a),), (Member(0, a),)) for a in range(op.inputs[0].ndim)]
+
+
 @table.axes(lax.slice_p)
 def slice_(op: Op) -> list[Dim]:
     """The axes that are taken whole link."""

@@ -18,7 +18,7 @@ from memline.verify.scratch import LAWS, Site, kept_scratch, library_scratch, li
 
 _LIBRARY = "__ynn_fusion"
 _MMAP_BYTES = 2**25  # blocks from here on never go to a pool: glibc's highest threshold
-_MOST_POOLS = {"dot": 8, "convolution": 8, "fusion": 4}
+_MOST_POOLS = {"dot": 8, "convolution": 8, "fusion": 2}
 _WORDS = (_LIBRARY, *(f" {opcode}(" for opcode in LAWS))
 
 

@@ -1,0 +1,74 @@
+"""What the estimates take a device to be: a handful of rates, measured once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the estimate takes a device to be; rates are per second for the whole device."""
+
+    contraction_flops: float
+    """Multiply-adds of float32 matrix products by the fastest library, counted as two."""
+    unturned_share: float
+    """How much of that products reach whose left operand is not contracted along its last axis."""
+    tall_share: float
+    """The same, where the result is much taller than wide."""
+    turned_bytes_per_s: float
+    """Writing an array anew with its axes in another order."""
+    other_flops: float
+    """Multiply-adds of convolutions, factorisations and triangular solves."""
+    elementwise_flops: float
+    cache_bytes: tuple[tuple[int, float], ...]
+    """Pairs (buffers up to this size, bytes per second), fastest first."""
+    memory_bytes_per_s: float
+    first_touch_bytes_per_s: float
+    kernel_s: float
+    """Launch of a kernel."""
+    loop_s: float
+    """An iteration of a loop, beside its kernels."""
+    row_s: float
+    """Beginning one more row of a sort or a top-k."""
+    serial_bytes: int
+    """Kernels that write less than this do not use more than one core (or fill the device)."""
+    cores: int
+
+
+CPU = Machine(
+    contraction_flops=440e9,
+    unturned_share=0.75,
+    tall_share=0.25,
+    turned_bytes_per_s=12e9,
+    other_flops=300e9,
+    elementwise_flops=30e9,
+    cache_bytes=((1 << 19, 80e9), (4 << 20, 40e9), (16 << 20, 20e9)),
+    memory_bytes_per_s=9e9,
+    first_touch_bytes_per_s=2.5e9,
+    kernel_s=5e-6,
+    loop_s=10e-6,
+    row_s=1e-6,
+    serial_bytes=1 << 16,
+    cores=2,
+)
+GPU = Machine(
+    contraction_flops=40e12,
+    unturned_share=1.0,
+    tall_share=1.0,
+    turned_bytes_per_s=1e12,
+    other_flops=40e12,
+    elementwise_flops=10e12,
+    cache_bytes=((32 << 20, 5e12),),
+    memory_bytes_per_s=2e12,
+    first_touch_bytes_per_s=1e15,
+    kernel_s=4e-6,
+    loop_s=10e-6,
+    row_s=1e-9,
+    serial_bytes=1 << 20,
+    cores=8,
+)
+
+
+def machine_for(platform: str) -> Machine:
+    """Returns the machine that estimates for a platform are made with."""
+    return CPU if platform == "cpu" else GPU
