@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import memline
+
 N = 500
 TIGHT = 100_000  # bytes; the kernel matrix of N points alone takes a million
 POINTS = np.linspace(0.0, 1.0, N, dtype=np.float32)
@@ -39,3 +41,17 @@ def assert_same(found: Any, expected: Any, rtol: float = 2e-5) -> None:
         a, b = np.asarray(a).astype(wide), np.asarray(b).astype(wide)
         scale = float(np.abs(b[np.isfinite(b)]).max(initial=0.0))
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale)
+
+
+def limited(fun: Any, limit: Any = TIGHT, **settings: Any) -> Any:
+    return memline.jit(fun, memory_limit=limit, **settings)
+
+
+def agree(fun: Any, *args: Any, limit: Any = TIGHT, split: bool = True, **kwargs: Any) -> Any:
+    """Calls with and without a limit, compares, and checks that there was something to do."""
+    bounded = limited(fun, limit)
+    assert_same(bounded(*args, **kwargs), jax.jit(fun)(*args, **kwargs))
+    plan: Any = bounded.lower(*args, **kwargs).plan
+    assert plan.compiled_peak_bytes <= plan.limit_bytes
+    assert bool(plan.moves) == split
+    return plan

@@ -18,6 +18,7 @@ from memline.ir.trace import trace
 from memline.options import Options
 from memline.plan.moves import SplitAxis
 from memline.plan.search import Outcome, search
+from memline.planning import prepared_graph
 from tests.families import FAMILIES, gaussian_kernel
 
 KIB = 1024
@@ -29,7 +30,7 @@ def planned_bytes(graph: Graph) -> int:
 
 def plan(fun: Any, args: Any, limit_bytes: int, judge: Any = planned_bytes, **options: Any) -> Outcome:
     return search(
-        trace(fun, *args),
+        prepared_graph(jax.make_jaxpr(fun)(*args), "cpu"),
         limit_bytes=limit_bytes,
         alias_bytes=0,
         platform="cpu",

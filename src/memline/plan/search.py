@@ -82,6 +82,7 @@ def search(
     best_compiled: int | None = None
     fits = False
     lowered = target
+    tried: list[tuple[int, int]] = []
     for _ in range(options.max_compiles):
         moved = _plan_for(whole, lowered, target, options)
         state = _finished(moved, lowered)
@@ -94,7 +95,8 @@ def search(
         if compiled <= limit_bytes:
             fits = True
             break
-        lowered = _lowered(lowered, state.peak, compiled, limit_bytes)
+        tried.append((state.peak.total_bytes, compiled))
+        lowered = _lowered(lowered, state.peak, tried, limit_bytes)
         if lowered.limit_bytes <= state.peak.fixed_bytes:
             break
     return Outcome(
@@ -155,13 +157,28 @@ def _finished(state: _State, target: Target) -> _State:
     return _State(graph, decisions, peak, target.seconds(graph, peak), state.notes)
 
 
-def _lowered(target: Target, planned: Peak, compiled_bytes: int, limit_bytes: int) -> Target:
-    """Returns the target for the next try: the room for temporaries less what the model got wrong."""
+def _lowered(target: Target, planned: Peak, tried: list[tuple[int, int]], limit_bytes: int) -> Target:
+    """Returns the target for the next try: the room for temporaries less what the model got wrong.
+
+    One try says by what factor it was wrong; two say by what factor and by how much besides.
+
+    Args:
+      target: what the last try was planned for.
+      planned: the planned peak of the last try.
+      tried: planned and compiled peaks of all tries, in bytes.
+      limit_bytes: what the compiled peak must not exceed.
+    """
+    planned_bytes, compiled_bytes = tried[-1]
     room = limit_bytes - planned.fixed_bytes
     temp = compiled_bytes - planned.fixed_bytes
     wrong = max(1.0, temp / max(planned.temp_bytes, 1))
     lower = planned.fixed_bytes + int(room / wrong * 0.95)
-    return replace(target, limit_bytes=min(lower, planned.total_bytes - 1, target.limit_bytes - 1))
+    if len(tried) > 1:
+        before_planned, before_compiled = tried[-2]
+        gained, told = before_compiled - compiled_bytes, before_planned - planned_bytes
+        if gained > 0 and told > 0:
+            lower = min(lower, planned_bytes - int((compiled_bytes - limit_bytes) * told / gained * 1.05))
+    return replace(target, limit_bytes=min(lower, planned_bytes - 1, target.limit_bytes - 1))
 
 
 def _plan_for(whole: _State, target: Target, asked: Target, options: Options) -> _State:
