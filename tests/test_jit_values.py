@@ -211,7 +211,9 @@ class TestSideEffects:
             assert_same(bounded(points()), jax.jit(kernel_sums)(points()))
         jax.effects_barrier()
         assert seen == [float(points()[1])] * 2
-        assert any("side effects" in line and "test_jit_values.py" in line for line in bounded.lower(points()).plan.left_whole)
+        assert any(
+            "side effects" in line and "test_jit_values.py" in line for line in bounded.lower(points()).plan.left_whole
+        )
 
     @pytest.mark.parametrize("ordered", [False, True])
     def test_prints(self, capfd, ordered):

@@ -43,6 +43,7 @@ def _shaped(shape: tuple[int, ...], dtype: Any, weak_type: bool) -> Any:
     return ShapedArray(shape, dtype, weak_type=weak_type)
 
 
+@functools.lru_cache(maxsize=256)
 def itemsize_bytes(dtype: Any) -> int:
     """Returns the bytes one element takes, also for PRNG keys and sub-byte integers (rounded up)."""
     if jnp.issubdtype(dtype, jax.dtypes.extended):

@@ -154,9 +154,23 @@ class Region:
 
     def roots(self, stage: int, stored: frozenset[Value]) -> Iterator[Op]:
         """Yields the ops of a stage that fold, or whose results are stored whole."""
+        yield from self._folds.get(stage, ())
+        for v in stored:
+            maker = self._makers.get(v)
+            if maker is not None and self.stage[maker] == stage:
+                yield maker
+
+    @cached_property
+    def _folds(self) -> dict[int, list[Op]]:
+        folds: dict[int, list[Op]] = {}
         for op, dim in self.dims.items():
-            if self.stage[op] == stage and (dim.fold is not None or any(v in stored for v in op.outputs)):
-                yield op
+            if dim.fold is not None:
+                folds.setdefault(self.stage[op], []).append(op)
+        return folds
+
+    @cached_property
+    def _makers(self) -> dict[Value, Op]:
+        return {v: op for op in self.dims for v in op.outputs}
 
 
 class _Rescale(Exception):

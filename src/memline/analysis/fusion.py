@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from typing import TypeGuard
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -34,6 +35,9 @@ _SCANS = frozenset(["cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"])
 # Computed again in every kernel that reads them, unless they are of the costly ones.
 _DIVISIONS = frozenset(["div", "integer_pow", "square"])
 
+# Peaks and times are asked of the same graphs; the answers go with them.
+_BUFFERS: WeakKeyDictionary[Graph, dict[FusionModel, frozenset[Value]]] = WeakKeyDictionary()
+
 
 @dataclass(frozen=True)
 class FusionModel:
@@ -56,6 +60,12 @@ class FusionModel:
 
         Inputs of a loop's body count too: a chunk that is read by a fusing kernel is never copied out.
         """
+        known = _BUFFERS.setdefault(graph, {})
+        if self not in known:
+            known[self] = self._buffers(graph)
+        return known[self]
+
+    def _buffers(self, graph: Graph) -> frozenset[Value]:
         outputs = set(graph.outputs)
         found: set[Value] = set()
         for v in reversed(list(graph.values())):  # readers first

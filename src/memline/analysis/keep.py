@@ -19,17 +19,24 @@ def keep_order(region: Region, fusion: FusionModel, machine: Machine) -> list[Va
     """Returns the crossing values that save time when kept, the most worthwhile first."""
     prices = _op_prices(region, fusion, machine)
 
-    def work(kept: frozenset[Value]) -> float:
-        stored = region.escapes | kept
-        return sum(prices[op] for stage in range(region.stages) for op in region.stage_ops(stage, stored))
-
     kept: frozenset[Value] = frozenset()
-    spent = work(kept)
     order: list[Value] = []
+    loops = [region.stage_ops(stage, region.escapes) for stage in range(region.stages)]
+    runs_in: list[set[Op]] = [set(ops) for ops in loops]
+    spent = [sum(prices[op] for op in ops) for ops in loops]
+
+    def with_stored(v: Value) -> dict[int, list[Op]]:
+        """Returns the loops that change where `v` is stored as well, by stage."""
+        maker = region.graph.producer[v]
+        assert isinstance(maker, Op)
+        home = region.stage[maker]
+        stages = [stage for stage, ops in enumerate(runs_in) if maker in ops or stage == home]
+        return {stage: region.stage_ops(stage, region.escapes | kept | {v}) for stage in stages}
 
     def gain(v: Value) -> float:
         traffic = 2 * v.size_bytes / machine.memory_bytes_per_s
-        return (spent - work(kept | {v}) - traffic) / max(v.size_bytes, 1)
+        saved = sum(spent[stage] - sum(prices[op] for op in ops) for stage, ops in with_stored(v).items())
+        return (saved - traffic) / max(v.size_bytes, 1)
 
     # Gains only shrink as more is kept, so an entry that is still the best after a fresh look is the best.
     heap = [(-gain(v), index) for index, v in enumerate(region.crossing)]
@@ -44,8 +51,9 @@ def keep_order(region: Region, fusion: FusionModel, machine: Machine) -> list[Va
             heapq.heappush(heap, (-fresh, index))
             continue
         order.append(v)
+        for stage, ops in with_stored(v).items():
+            runs_in[stage], spent[stage] = set(ops), sum(prices[op] for op in ops)
         kept = kept | {v}
-        spent = work(kept)
     return order
 
 

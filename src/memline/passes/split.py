@@ -54,8 +54,7 @@ class _Splitter:
         self.serial = sum(isinstance(n, Loop) for n in region.graph.nodes)
         self.scope = _scope_of(region.graph)
         self.builder = Builder(f"%s{self.serial}{self.scope}.")
-        self.pending = list(outside(region))
-        self.done: set[Value] = set(region.graph.inputs)
+        self.pending = {node: index for index, node in enumerate(outside(region))}
 
     def run(self) -> Graph:
         for stage in range(self.region.stages):
@@ -71,16 +70,20 @@ class _Splitter:
 
     def _place_outside(self, wanted: set[Value], rest: bool = False) -> None:
         """Appends the nodes outside the region that `wanted` needs; all that are left if `rest`."""
-        needed = set(wanted)
-        chosen: set[Node] = set()
-        for node in reversed(self.pending):
-            if rest or any(v in needed for v in node.outputs):
-                chosen.add(node)
-                needed.update(node.inputs)
-        for node in self.pending:
-            if node in chosen:
-                self.builder.add(node)
-        self.pending = [n for n in self.pending if n not in chosen]
+        if rest:
+            chosen = list(self.pending)
+        else:
+            found: set[Node] = set()
+            todo = list(wanted)
+            while todo:
+                node = self.region.graph.producer.get(todo.pop())
+                if node in self.pending and node not in found:
+                    found.add(node)
+                    todo.extend(node.inputs)
+            chosen = sorted(found, key=self.pending.__getitem__)
+        for node in chosen:
+            self.builder.add(node)
+            del self.pending[node]
 
     def _parts(self, ops: list[Op], stage: int) -> _LoopParts:
         region = self.region

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from memline.analysis import cost
 from memline.analysis.axes import Region
@@ -27,6 +28,8 @@ _CROSSINGS_WEIGHED = 200
 # Nodes visited for one move, beyond which only the first regions are looked at; some seconds on one core.
 _EFFORT = 100_000
 _TRIES = 6
+# Stages that repeat the region so many times over are not timed with nothing kept where something can be.
+_DEAR = 3
 # Beside the largest chunk that fits, chunks about 4, 16 and 64 times smaller are timed: they may stay in a cache.
 _STEPS_TIMED = (0, 2, 4, 6)
 
@@ -152,30 +155,33 @@ class _Sizing:
     @property
     def effort(self) -> int:
         """About how many nodes the sizing visits: what keeps the planning of big programs short."""
-        region = self.region
-        visits = sum(len(region.stage_ops(s, region.escapes)) for s in range(region.stages))
-        return visits * (_TRIES + len(region.crossing))
+        return self._visits * (_TRIES + len(self.region.crossing))
+
+    @cached_property
+    def _visits(self) -> int:
+        """The nodes of all loops together where nothing is kept."""
+        return sum(len(self.region.stage_ops(s, self.region.escapes)) for s in range(self.region.stages))
 
     def best(self) -> Candidate | None:
         """Returns the best split of the region, or None where even its smallest chunk brings nothing nearer."""
         grid = chunk_grid(self.region.steps)
         if not grid or self._try(grid[-1], frozenset())[0].excess_bytes >= self.excess_bytes > 0:
             return None
-        best = self._best_chunk(grid, frozenset())
-        if self.region.stages > 1 and len(self.region.crossing) <= _CROSSINGS_WEIGHED:
-            order = keep_order(self.region, self.target.fusion, self.target.machine)
-            best = self._with_kept(grid, order, best)
-        return best
+        found = [self._best_chunk(grid, kept) for kept in self._worth_keeping(grid)]
+        return min(found, key=lambda c: (c.excess_bytes, c.seconds))
 
-    def _with_kept(self, grid: list[int], order: list[Value], best: Candidate) -> Candidate:
-        """Tries keeping as many values of the order as fit, and half of them."""
+    def _worth_keeping(self, grid: list[int]) -> list[frozenset[Value]]:
+        """Returns the sets of crossing values to try: none, as many of the best as fit, and half of them."""
+        nothing: frozenset[Value] = frozenset()
+        if self.region.stages == 1 or len(self.region.crossing) > _CROSSINGS_WEIGHED:
+            return [nothing]
+        order = keep_order(self.region, self.target.fusion, self.target.machine)
         small = grid[min(len(grid) // 2 + 1, len(grid) - 1)]
         most = _largest(len(order), lambda n: self._fits(small, frozenset(order[:n])))
-        for count in {most, most // 2} - {0}:
-            other = self._best_chunk(grid, frozenset(order[:count]))
-            if (other.excess_bytes, other.seconds) < (best.excess_bytes, best.seconds):
-                best = other
-        return best
+        sets = [frozenset(order[:count]) for count in sorted({most, most // 2} - {0})]
+        # To compute everything again in every stage is slow to run, and slow to weigh.
+        is_dear = self._visits > _DEAR * len(self.region.dims)
+        return sets if sets and is_dear else [nothing, *sets]
 
     def _best_chunk(self, grid: list[int], kept: frozenset[Value]) -> Candidate:
         """Returns the fastest of the chunks that fit; the smallest chunk if none does."""
