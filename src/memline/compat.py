@@ -43,6 +43,15 @@ def _shaped(shape: tuple[int, ...], dtype: Any, weak_type: bool) -> Any:
     return ShapedArray(shape, dtype, weak_type=weak_type)
 
 
+def key_impl_name(dtype: Any) -> str:
+    """Returns the short name of the generator of a dtype of PRNG keys; empty for other dtypes.
+
+    >>> key_impl_name(jax.random.key(0).dtype), key_impl_name(np.dtype("float32"))
+    ('fry', '')
+    """
+    return str(getattr(getattr(dtype, "_impl", None), "tag", ""))
+
+
 @functools.lru_cache(maxsize=256)
 def itemsize_bytes(dtype: Any) -> int:
     """Returns the bytes one element takes, also for PRNG keys and sub-byte integers (rounded up)."""
@@ -185,8 +194,9 @@ def named_primitive(name: str) -> Any:
     from jax._src import ad_util
     from jax._src.lax import lax as lax_internal
     from jax._src.lax import linalg, special
+    from jax._src.random import prng
 
-    for module in (ad_util, lax_internal, special, linalg):
+    for module in (ad_util, lax_internal, special, linalg, prng):
         found = getattr(module, f"{name}_p", None)
         if isinstance(found, _core.Primitive):
             return found

@@ -251,7 +251,7 @@ class _Splitter:
         member = self.region.dims[op].results[0]
         unit = np.int32(member.unit)
         return builder.call(
-            lambda first, *operands: rule(cut, member, first * unit, *operands),
+            lambda first, *operands: rule(cut, op, member, first * unit, *operands),
             start,
             *cut.inputs,
             source=op.source,

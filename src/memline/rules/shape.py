@@ -234,7 +234,7 @@ def resize_iota(op: Op, ins: Sequence[Shape], outs: Sequence[Shape]) -> dict[str
 
 
 @table.local(lax.iota_p)
-def iota_at(op: Op, member: Member, start: Any, *operands: Any) -> list[Any]:
+def iota_at(op: Op, whole: Op, member: Member, start: Any, *operands: Any) -> list[Any]:
     """Counts on from the chunk's first element, in int32: a bfloat16 cannot tell 257 from 256."""
     counted = lax.broadcasted_iota(np.int32, op.params["shape"], op.params["dimension"])
     if member.axis == op.params["dimension"]:

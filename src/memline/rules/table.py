@@ -75,8 +75,9 @@ def resize(*primitives: Any) -> Callable[[_R], _R]:
 def local(*primitives: Any) -> Callable[[_R], _R]:
     """Registers the rule for an op whose value depends on where along the axis it is computed.
 
-    `rule(op, member, start, *operands) -> results` is plain JAX, run in the loop instead of the op;
-    `op` has the cut params, `member` is the result's member and `start` its first element's index.
+    `rule(cut, whole, member, start, *operands) -> results` is plain JAX, run in the loop instead of the
+    op: `cut` has the cut params, `whole` is the op as it was, `member` is the result's member and `start`
+    its first element's index.
     """
     return _registrar(_local, primitives)
 
