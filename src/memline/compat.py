@@ -18,6 +18,7 @@ from jax._src.interpreters import ad as _ad
 from jax._src.interpreters import batching as _batching
 from jax._src.interpreters import mlir as _mlir
 from jax.extend import core as _jex
+from jax.extend.core import primitives as _primitives
 
 Literal = _jex.Literal
 Primitive = _jex.Primitive
@@ -196,11 +197,17 @@ def named_primitive(name: str) -> Any:
     from jax._src.lax import linalg, special
     from jax._src.random import prng
 
-    for module in (ad_util, lax_internal, special, linalg, prng):
+    for module in (ad_util, lax_internal, special, linalg, prng, _primitives):
         found = getattr(module, f"{name}_p", None)
         if isinstance(found, _core.Primitive):
             return found
     return None
+
+
+def exported_primitives() -> dict[str, Any]:
+    """Returns the primitives that JAX exports, by name."""
+    found = (getattr(home, name) for home in (_primitives, jax.lax) for name in dir(home) if name.endswith("_p"))
+    return {p.name: p for p in found if isinstance(p, _core.Primitive)}
 
 
 def evaluate_jaxpr(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:

@@ -18,9 +18,9 @@ import numpy as np
 from memline import compat
 from memline.ir.graph import Graph, Op, Source, Value
 
-# Primitives that merely call a jaxpr, by the parameter that holds it. A call whose primitive is not
-# here is an op like any other.
-_CALLS = {
+INLINED = {
+    "call": "call_jaxpr",
+    "eval_jaxpr": "jaxpr",
     "jit": "jaxpr",
     "pjit": "jaxpr",
     "closed_call": "call_jaxpr",
@@ -34,6 +34,7 @@ _CALLS = {
     "custom_lin": "jaxpr",
     "memline_call": "jaxpr",
 }
+"""Primitives that merely call a jaxpr, by the parameter that holds it. Any other call is an op like the rest."""
 
 
 def trace(fun: Callable[..., Any], *args: Any, platform: str | None = None) -> Graph:
@@ -110,9 +111,9 @@ class _Inliner:
 
     def _equation(self, eqn: Any, inputs: list[Value]) -> Sequence[Value]:
         name, params = eqn.primitive.name, eqn.params
-        if name in _CALLS and _CALLS[name] in params:
+        if name in INLINED and INLINED[name] in params:
             self._calls.append(eqn)
-            outputs = self._call(params[_CALLS[name]], inputs)
+            outputs = self._call(params[INLINED[name]], inputs)
             self._calls.pop()
             return outputs
         if name == "platform_index":

@@ -18,14 +18,14 @@ _CHEAP = """
 abs add add_any and ceil clamp clz conj convert_element_type copy eq floor
 ge gt imag is_finite le lt max min mul ne neg nextafter not or population_count real
 reduce_precision round select_n shift_left shift_right_arithmetic shift_right_logical sign
-square stop_gradient sub xor complex eq_to le_to lt_to mulhi
+square stop_gradient sub xor complex eq_to le_to lt_to mulhi name one_minus_square
 """.split()
 _COSTLY = {
     "acos": 20, "acosh": 20, "asin": 20, "asinh": 20, "atan": 20, "atan2": 25, "atanh": 20,
     "bessel_i0e": 40, "bessel_i1e": 40, "cbrt": 20, "cos": 15, "cosh": 20, "digamma": 40, "div": 4,
     "erf": 20, "erf_inv": 25, "erfc": 20, "exp": 10, "exp2": 10, "expm1": 12, "igamma": 200,
-    "igammac": 200, "integer_pow": 2, "lgamma": 40, "log": 12, "log1p": 14, "logistic": 14, "polygamma": 200,
-    "pow": 30, "regularized_incomplete_beta": 400, "rem": 8, "rsqrt": 4, "sin": 15, "sinh": 20,
+    "igammac": 200, "integer_pow": 2, "lgamma": 40, "log": 12, "log1p": 14, "log2": 12, "logistic": 14,
+    "polygamma": 200, "pow": 30, "regularized_incomplete_beta": 400, "rem": 8, "rsqrt": 4, "sin": 15, "sinh": 20,
     "sqrt": 4, "tan": 20, "tanh": 12, "zeta": 200, "igamma_grad_a": 400,
 }  # fmt: skip
 

@@ -15,12 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import primitives
 
 from memline import compat
 from memline.ir.graph import Op
 from memline.rules import table
 from memline.rules.table import Dim, Member, Shape
+
+_random_bits = compat.named_primitive("random_bits")
+_threefry2x32 = compat.named_primitive("threefry2x32")
+_of_one_operand = map(compat.named_primitive, ("random_seed", "random_wrap", "random_unwrap"))
+_of_keys_and_numbers = map(compat.named_primitive, ("random_fold_in", "random_gamma"))
 
 _LARGEST = 1 << 32
 """Places are counted in 32 bits."""
@@ -30,12 +34,12 @@ _BITS = {8: jnp.uint8, 16: jnp.uint16, 32: jnp.uint32, 64: jnp.uint64}
 def _counts_places(op: Op) -> bool:
     """Whether every element of a draw depends on its key and its place alone."""
     shape = op.params["shape"]
-    if compat.key_impl_name(op.inputs[0].dtype) != "fry" or not jax.config.jax_threefry_partitionable:
+    if not jax.config.jax_threefry_partitionable:  # pyright: ignore[reportAttributeAccessIssue]
         return False
     return math.prod(shape) <= _LARGEST and op.params["bit_width"] in _BITS
 
 
-@table.axes(primitives.random_bits_p)
+@table.axes(_random_bits)
 def random_bits(op: Op) -> list[Dim]:
     """The axes of the keys link; those of each draw are made from their places, of no operand."""
     keys, bits = op.inputs[0].ndim, op.outputs[0].ndim
@@ -45,13 +49,13 @@ def random_bits(op: Op) -> list[Dim]:
     return dims + [Dim((), (Member(0, a),)) for a in range(keys, bits) if _counts_places(op)]
 
 
-@table.resize(primitives.random_bits_p)
+@table.resize(_random_bits)
 def resize_random_bits(op: Op, ins: Sequence[Shape], outs: Sequence[Shape]) -> dict[str, Any]:
     """The draw of each key takes the size of the result."""
     return {**op.params, "shape": tuple(outs[0][len(ins[0]) :])}
 
 
-@table.local(primitives.random_bits_p)
+@table.local(_random_bits)
 def random_bits_at(cut: Op, whole: Op, member: Member, start: Any, keys: Any) -> list[Any]:
     """Draws the chunk's elements from their places in the whole array."""
     drawn = member.axis - whole.inputs[0].ndim
@@ -67,7 +71,7 @@ def random_bits_at(cut: Op, whole: Op, member: Member, start: Any, keys: Any) ->
     halves = jax.random.key_data(keys)
 
     def draw(key: Any) -> Any:
-        high, low = primitives.threefry2x32_p.bind(
+        high, low = _threefry2x32.bind(
             *(jnp.broadcast_to(half, places.shape) for half in key), jnp.zeros_like(places), places
         )
         if width == 64:
@@ -79,7 +83,7 @@ def random_bits_at(cut: Op, whole: Op, member: Member, start: Any, keys: Any) ->
     return [draw(halves)]
 
 
-@table.axes(primitives.threefry2x32_p)
+@table.axes(_threefry2x32)
 def threefry2x32(op: Op) -> list[Dim]:
     """Both results link with all operands, place by place."""
     shape = op.outputs[0].shape
@@ -92,20 +96,20 @@ def threefry2x32(op: Op) -> list[Dim]:
     ]
 
 
-@table.axes(primitives.random_seed_p, *filter(None, map(compat.named_primitive, ("random_wrap", "random_unwrap"))))
+@table.axes(*_of_one_operand)
 def keys_and_data(op: Op) -> list[Dim]:
     """The axes of the keys link; the data of one key are an axis of their own, which does not."""
     ndim = min(op.inputs[0].ndim, op.outputs[0].ndim)
     return [Dim((Member(0, a),), (Member(0, a),)) for a in range(ndim)]
 
 
-@table.axes(primitives.random_split_p)
+@table.axes(compat.named_primitive("random_split"))
 def random_split(op: Op) -> list[Dim]:
     """The axes of the keys that are split link."""
     return [Dim((Member(0, a),), (Member(0, a),)) for a in range(op.inputs[0].ndim)]
 
 
-@table.axes(primitives.random_fold_in_p, primitives.random_gamma_p)
+@table.axes(*_of_keys_and_numbers)
 def key_by_key(op: Op) -> list[Dim]:
     """Keys and numbers go together, one of each for a result."""
     shape = op.outputs[0].shape
