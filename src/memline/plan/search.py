@@ -279,14 +279,15 @@ def _maker_text(graph: Graph, candidate: Candidate) -> str:
 
 
 def _left_whole(graph: Graph, peak: Peak) -> tuple[str, ...]:
-    """Returns the big ops that memline has no rule for, or that have side effects, with the user's lines."""
+    """Returns the big ops that cannot be cut along any axis, and those with side effects, with the user's lines."""
     threshold = max(peak.total_bytes // 64, 1)
     found: dict[str, None] = {}
     for node in graph.nodes:
-        if not isinstance(node, Op) or (table.has_axes_rule(node.primitive) and not node.effects):
+        if not isinstance(node, Op) or (table.dims_of(node) and not node.effects):
             continue
         size_bytes = max((v.size_bytes for v in (*node.outputs, *node.inputs)), default=0)
         if size_bytes >= threshold or node.effects:
-            why = "has side effects" if node.effects else "has no rule"
+            why = "has no rule" if not table.has_axes_rule(node.primitive) else "cannot be cut"
+            why = "has side effects" if node.effects else why
             found.setdefault(f"{cost.node_name(node)} {why}; up to {format_bytes(size_bytes)} whole")
     return tuple(found)
