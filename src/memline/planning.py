@@ -324,10 +324,11 @@ def _value_text(graph: Graph, v: Value) -> str:
 def _ways_out(graph: Graph, donated: Sequence[bool]) -> list[str]:
     """Returns what the user can do beside raising the limit."""
     wanted = {(v.shape, v.dtype) for v in graph.outputs}
+    least_bytes = max(1, sum(v.size_bytes for v in graph.inputs) // 64)  # less would not help
     ways = []
     for index, v in enumerate(graph.inputs):
         is_donated = index < len(donated) and donated[index]
-        if not is_donated and v.size_bytes and (v.shape, v.dtype) in wanted:
+        if not is_donated and v.size_bytes >= least_bytes and (v.shape, v.dtype) in wanted:
             ways.append(f"donate argument leaf {index} ({format_bytes(v.size_bytes)})")
     return [*ways[:2], "return less"]
 

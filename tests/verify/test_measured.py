@@ -304,3 +304,12 @@ def test_how_a_process_ended_is_told(tmp_path, monkeypatch, ending, message):
     monkeypatch.setattr(measured.sys, "executable", str(python))
     with pytest.raises(MeasureError, match=message):
         measure(lambda x: x, spec(1))
+
+
+def test_what_jaxlib_cannot_save_is_told(monkeypatch):
+    def refuse(compiled):
+        raise RuntimeError("UNIMPLEMENTED: `LessThan` is not serializable.")
+
+    monkeypatch.setattr(transport.serialize_executable, "serialize", refuse)
+    with pytest.raises(MeasureError, match=r"not serializable\. This jaxlib cannot save the program"):
+        measure(lambda x: x + 1, jnp.ones(3))

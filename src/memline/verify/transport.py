@@ -182,10 +182,16 @@ def _serialize(compiled: jax.stages.Compiled) -> bytes:
         return serialize_executable.serialize(compiled)[0]
     # Whatever pickle or the backend raises: a callback is an AttributeError, a foreign backend a RuntimeError.
     except Exception as error:
+        if isinstance(error, RuntimeError) and "not serializable" in str(error):  # some sorts, in jax 0.10
+            advice = "This jaxlib cannot save the program; its compiled peak, memory_analysis(), is still there."
+        else:
+            advice = (
+                "Programs that call back into Python (pure_callback, io_callback, debug.print) are of this kind: "
+                "take the callback out and measure again."
+            )
         raise MeasureError(
             "this program cannot be moved to a fresh process, so its peak cannot be measured: "
-            f"{type(error).__name__}: {error}. Programs that call back into Python (pure_callback, io_callback, "
-            "debug.print) are of this kind: take the callback out and measure again."
+            f"{type(error).__name__}: {str(error).rstrip('.')}. {advice}"
         ) from error
 
 
