@@ -70,12 +70,17 @@ def _run_loop(loop: Loop, inputs: Sequence[Any]) -> list[Any]:
         state = lax.fori_loop(
             0,
             loop.trips,
-            lambda i, s: step(loop.body, i * jnp.int32(loop.chunk), loop.chunk, s),
+            lambda i, s: step(loop.body, _start(loop, i), loop.chunk, s),
             state,
         )
     if loop.tail is not None:
         state = step(loop.tail, done, loop.length - done, state)
     return list(state)
+
+
+def _start(loop: Loop, trip: Any) -> Any:
+    order = jnp.int32(loop.trips - 1) - trip if loop.reverse else trip
+    return order * jnp.int32(loop.chunk)
 
 
 def _take(x: Any, start: Any, size: int, axis: int, unit: int) -> Any:

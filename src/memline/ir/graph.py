@@ -120,6 +120,8 @@ class Loop:
     body: Graph
     tail: Graph | None
     source: Source | None = None
+    reverse: bool = False
+    """Whether the last step runs first; such a loop takes one step at a time."""
 
     @property
     def inputs(self) -> tuple[Value, ...]:

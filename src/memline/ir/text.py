@@ -61,7 +61,8 @@ def _loop_lines(loop: Loop, indent: int) -> list[str]:
     rest = loop.length - loop.trips * loop.chunk
     tail = f" tail={rest}" if loop.tail is not None else ""
     source = f"   # {loop.source}" if loop.source else ""
-    lines = [f"{pad}{results} = loop length={loop.length} chunk={loop.chunk} trips={loop.trips}{tail}{source}"]
+    order = " reverse" if loop.reverse else ""
+    lines = [f"{pad}{results} = loop length={loop.length} chunk={loop.chunk} trips={loop.trips}{tail}{order}{source}"]
     inner = pad + _INDENT
     if loop.sliced:
         slices = (f"{s.value.name} axis={s.axis}" + (f" unit={s.unit}" if s.unit != 1 else "") for s in loop.sliced)

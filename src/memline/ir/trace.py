@@ -1,9 +1,10 @@
 """From a function, or a jaxpr, to a graph: calls inlined, dead nodes dropped, equal nodes merged.
 
-`scan`, `while` and `cond` stay as ops that hold their inner jaxprs. `platform_dependent` is resolved
-for the platform that the program will run on: left alone, its `platform_index` and `cond` would block
-every region that touches them. An `optimization_barrier` of several values becomes one for each, which
-still keeps what is computed again from being merged with what it repeats.
+`while` and `cond` stay as ops that hold their inner jaxprs; a `scan` does too, or becomes a `Loop` of one
+step at a time whose body can be planned. `platform_dependent` is resolved for the platform that the
+program will run on: left alone, its `platform_index` and `cond` would block every region that touches
+them. An `optimization_barrier` of several values becomes one for each, which still keeps what is computed
+again from being merged with what it repeats.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from memline import compat
-from memline.ir.graph import Graph, Op, Source, Value
+from memline.ir.graph import Graph, Loop, Node, Op, Slice, Source, Stack, Value
 
 INLINED = {
     "call": "call_jaxpr",
@@ -50,9 +52,15 @@ def trace(fun: Callable[..., Any], *args: Any, platform: str | None = None) -> G
     return from_jaxpr(jax.make_jaxpr(fun)(*args), platform=platform)
 
 
-def from_jaxpr(closed: Any, *, platform: str | None = None) -> Graph:
-    """Returns the graph of a closed jaxpr; `platform` defaults to that of the default device."""
-    tracer = _Inliner(platform or jax.default_backend())
+def from_jaxpr(closed: Any, *, platform: str | None = None, open_scans: bool = False) -> Graph:
+    """Returns the graph of a closed jaxpr.
+
+    Args:
+      closed: the closed jaxpr.
+      platform: where the program will run; by default the platform of the default device.
+      open_scans: whether a `scan` becomes a `Loop` of one step at a time, whose body can be planned, or stays an op.
+    """
+    tracer = _Inliner(platform or jax.default_backend(), open_scans=open_scans)
     inputs = tuple(tracer.fresh(v.aval) for v in closed.jaxpr.invars)
     consts = [tracer.const(c) for c in closed.consts]
     outputs = tracer.run(closed.jaxpr, consts, inputs)
@@ -74,16 +82,21 @@ def drop_dead(graph: Graph) -> Graph:
 class _Inliner:
     """Walks a jaxpr and the jaxprs it calls, writing one flat list of nodes."""
 
-    def __init__(self, platform: str) -> None:
+    def __init__(self, platform: str, *, open_scans: bool, outer: _Inliner | None = None) -> None:
         self.platform = platform
-        self.nodes: list[Op] = []
+        self.open_scans = open_scans
+        self.nodes: list[Node] = []
         self._count = 0
         self._seen: dict[Any, Op] = {}
-        self._consts: dict[Any, Value] = {}
+        self._consts: dict[Any, Value] = {} if outer is None else outer._consts
+        self._loops: list[None] = [] if outer is None else outer._loops
+        self._scope = "" if outer is None else f"@s{len(self._loops)}"
+        if outer is not None:
+            self._loops.append(None)
         self._calls: list[Any] = []  # the calls being inlined, outermost first
 
     def fresh(self, aval: Any) -> Value:
-        name = f"%{self._count}"
+        name = f"%{self._count}{self._scope}"
         self._count += 1
         return Value(aval, name)
 
@@ -129,6 +142,8 @@ class _Inliner:
             if inputs[0].is_const:
                 index = int(np.clip(int(np.asarray(inputs[0].const)), 0, len(params["branches"]) - 1))
                 return self._call(params["branches"][index], inputs[1:])
+        if name == "scan" and self.open_scans and not eqn.effects and params["length"] > 0 and params["unroll"] == 1:
+            return self._scan(eqn, inputs)
         if name == "optimization_barrier":
             return [self._op(eqn, [v], [var]).outputs[0] for v, var in zip(inputs, eqn.outvars, strict=True)]
         return self._op(eqn, inputs, eqn.outvars).outputs
@@ -137,6 +152,56 @@ class _Inliner:
         if hasattr(callee, "consts"):
             return self.run(callee.jaxpr, [self.const(c) for c in callee.consts], inputs)
         return self.run(callee, [], inputs)
+
+    def _scan(self, eqn: Any, inputs: list[Value]) -> Sequence[Value]:
+        """Writes a scan as a loop of one step at a time."""
+        params, closed = eqn.params, eqn.params["jaxpr"]
+        first = params["num_consts"]
+        last = first + params["num_carry"]
+        given, carried, sliced = inputs[:first], inputs[first:last], inputs[last:]
+        inner = _Inliner(self.platform, open_scans=True, outer=self)
+        inner._calls = [*self._calls, eqn]
+        start = Value(compat.shaped((), np.dtype(np.int32)), f"%i{inner._scope}")
+        source = self._source(eqn)
+        chunks = [inner.fresh(_with_axis(v.aval.update(shape=v.shape[1:]), 1)) for v in sliced]
+        whole = list(dict.fromkeys(v for v in given if not v.is_const))
+        inside = {v: inner.fresh(v.aval) for v in whole}
+        states = [inner.fresh(v.aval) for v in carried]
+        steps = [inner.fresh(v.aval.update(shape=v.shape[1:])) for v in sliced]
+        for chunk, step in zip(chunks, steps, strict=True):
+            inner.nodes.append(Op(lax.squeeze_p, {"dimensions": (0,)}, (chunk,), (step,), source, eqn.ctx))
+        args = [*(inside.get(v, v) for v in given), *states, *steps]
+        results = inner.run(closed.jaxpr, [self.const(c) for c in closed.consts], args)
+        pieces = []
+        for v in results[len(carried) :]:
+            piece = inner.fresh(_with_axis(v.aval, 1))
+            how = {"shape": piece.shape, "broadcast_dimensions": tuple(range(1, piece.ndim)), "sharding": None}
+            inner.nodes.append(Op(lax.broadcast_in_dim_p, how, (v,), (piece,), source, eqn.ctx))
+            pieces.append(piece)
+        body = Graph(
+            (start, *chunks, *inside.values(), *states), tuple(inner.nodes), (*results[: len(carried)], *pieces)
+        )
+        loop = Loop(
+            length=params["length"],
+            chunk=1,
+            sliced=tuple(Slice(v, 0, 1) for v in sliced),
+            whole=tuple(whole),
+            carried=tuple(carried),
+            stacked=tuple(Stack(0, 1) for _ in pieces),
+            outputs=tuple(self.fresh(v.aval) for v in eqn.outvars),
+            body=drop_dead(body),
+            tail=None,
+            source=source,
+            reverse=params["reverse"],
+        )
+        self.nodes.append(loop)
+        return loop.outputs
+
+    def _source(self, eqn: Any) -> Source | None:
+        # Library code that JAX traced once and kept has no frame of the user's: the call has.
+        frames = (compat.source_of(e) for e in (eqn, *reversed(self._calls)))
+        source = next((frame for frame in frames if frame is not None), None)
+        return Source(*source) if source else None
 
     def _op(self, eqn: Any, inputs: list[Value], outvars: Sequence[Any]) -> Op:
         key = None
@@ -147,15 +212,12 @@ class _Inliner:
                     return self._seen[key]
             except TypeError:
                 key = None
-        # Library code that JAX traced once and kept has no frame of the user's: the call has.
-        frames = (compat.source_of(e) for e in (eqn, *reversed(self._calls)))
-        source = next((frame for frame in frames if frame is not None), None)
         op = Op(
             primitive=eqn.primitive,
             params=dict(eqn.params),
             inputs=tuple(inputs),
             outputs=tuple(self.fresh(v.aval) for v in outvars),
-            source=Source(*source) if source else None,
+            source=self._source(eqn),
             context=eqn.ctx,
             effects=frozenset(eqn.effects),
         )
@@ -163,6 +225,11 @@ class _Inliner:
         if key is not None:
             self._seen[key] = op
         return op
+
+
+def _with_axis(aval: Any, size: int) -> Any:
+    """Returns an abstract array with one more axis in front."""
+    return compat.shaped((size, *aval.shape), aval.dtype)
 
 
 def _hashable(params: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What becomes of each primitive: split by a rule, inlined, or left whole, and why.
+"""What becomes of each primitive: split by a rule, inlined, opened for its body, or left whole, and why.
 
 A primitive that JAX gains later is found here as `undecided`, and a test then fails.
 """
@@ -17,7 +17,6 @@ _ACROSS = "speaks with other devices: its axes are theirs"
 _ORDER = "an effect: it has its place in the program"
 _PLACE = "says where an array is kept"
 _WHOLE = {
-    "scan": _LOOP,
     "while": _LOOP,
     "cond": _LOOP,
     "all_gather": _ACROSS,
@@ -43,6 +42,8 @@ _WHOLE = {
     "rng_uniform": "draws from a state that nobody holds",
 }
 
+_FATES = ("split", "inlined", "opened", "whole", "undecided")
+
 
 @dataclass(frozen=True)
 class Coverage:
@@ -50,7 +51,7 @@ class Coverage:
 
     primitive: str
     fate: str
-    """``split``, ``inlined``, ``whole`` or ``undecided``."""
+    """``split``, ``inlined``, ``opened``, ``whole`` or ``undecided``."""
     why: str = ""
 
 
@@ -68,7 +69,7 @@ def coverage_text() -> str:
     entries = coverage()
     width = max(len(entry.primitive) for entry in entries)
     lines = [f"{entry.primitive:<{width}}  {entry.fate:<9}  {entry.why}".rstrip() for entry in entries]
-    counts = {fate: sum(entry.fate == fate for entry in entries) for fate in ("split", "inlined", "whole", "undecided")}
+    counts = {fate: sum(entry.fate == fate for entry in entries) for fate in _FATES}
     total = ", ".join(f"{count} {fate}" for fate, count in counts.items())
     return "\n".join([*lines, "", f"{len(entries)} primitives: {total}"])
 
@@ -82,6 +83,8 @@ def _fate(name: str, primitive: Any) -> Coverage:
         return Coverage(name, "split")
     if name in INLINED:
         return Coverage(name, "inlined", "what it calls is planned in its place")
+    if name == "scan":
+        return Coverage(name, "opened", "its body is planned, a step at a time; one with an `unroll` stays whole")
     if name in _WHOLE:
         return Coverage(name, "whole", _WHOLE[name])
     return Coverage(name, "undecided")
