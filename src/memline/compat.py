@@ -105,6 +105,14 @@ def subjaxprs(params: dict[str, Any]) -> list[Any]:
     return list(_core.jaxprs_in_params(params))
 
 
+def scan_counts(params: dict[str, Any], n_operands: int) -> tuple[int, int]:
+    """Returns how many constants and how many carries a `scan` has; the rest of its operands are scanned over."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carries, _ = params["ft_in"].update(list(range(n_operands))).unpack()  # from jax 0.11 on
+    return len(list(consts)), len(list(carries))
+
+
 def known_compile_options(options: dict[str, Any]) -> dict[str, Any]:
     """Returns those of the compile options that this jaxlib accepts, each tried on a trivial program."""
     known = {}

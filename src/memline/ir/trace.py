@@ -155,9 +155,9 @@ class _Inliner:
 
     def _scan(self, eqn: Any, inputs: list[Value]) -> Sequence[Value]:
         """Writes a scan as a loop of one step at a time."""
-        params, closed = eqn.params, eqn.params["jaxpr"]
-        first = params["num_consts"]
-        last = first + params["num_carry"]
+        params = eqn.params
+        first, n_carried = compat.scan_counts(params, len(inputs))
+        last = first + n_carried
         given, carried, sliced = inputs[:first], inputs[first:last], inputs[last:]
         inner = _Inliner(self.platform, open_scans=True, outer=self)
         inner._calls = [*self._calls, eqn]
@@ -171,7 +171,7 @@ class _Inliner:
         for chunk, step in zip(chunks, steps, strict=True):
             inner.nodes.append(Op(lax.squeeze_p, {"dimensions": (0,)}, (chunk,), (step,), source, eqn.ctx))
         args = [*(inside.get(v, v) for v in given), *states, *steps]
-        results = inner.run(closed.jaxpr, [self.const(c) for c in closed.consts], args)
+        results = inner._call(params["jaxpr"], args)
         pieces = []
         for v in results[len(carried) :]:
             piece = inner.fresh(_with_axis(v.aval, 1))
