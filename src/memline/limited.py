@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import jax
@@ -187,15 +188,23 @@ class LimitedFunction:
         return run
 
 
+_KIND_OF = attrgetter("shape", "dtype", "sharding")
+
+
 def _quick_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Returns a key that costs little more than the call itself, or None where an argument is no array.
 
     It leaves out what seldom differs (weak types, global settings): the program that it leads to checks
     those itself, whenever JAX traces it anew.
     """
+    if not kwargs:
+        try:  # arrays only, as most calls have them
+            return tuple(map(_KIND_OF, args))
+        except AttributeError:
+            pass
     leaves, tree = jax.tree.flatten((args, kwargs) if kwargs else args)
     try:
-        return (tree, *[(x.shape, x.dtype, x.sharding) for x in leaves])
+        return (tree, *map(_KIND_OF, leaves))
     except AttributeError:
         return None
 
