@@ -12,57 +12,46 @@ stage s + 1 or later, but for what `passes.defer` freed of waiting. See DESIGN: 
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from memline import compat
+from memline.analysis.links import Along, RescaleError, dim_of_op, piece_of
+from memline.analysis.merges import Merges
 from memline.analysis.running import Rescale, Running
-from memline.ir.graph import Graph, Node, Op, Value
-from memline.rules import table
+from memline.analysis.through import Through, way_through
+from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.rules.table import Dim
-
-_LARGEST_OFFSET = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class Along:
-    """How a value runs along a region's steps: `unit` elements of `axis` a step."""
-
-    axis: int
-    unit: int
 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """The ops that one split cuts into chunks, and the values they make in pieces."""
+    """The nodes that one split cuts into chunks, and the values they make in pieces."""
 
     graph: Graph
     steps: int
     """How many steps the axis has; a chunk is a number of them."""
     along: dict[Value, Along]
     """The values that the region makes in pieces."""
-    dims: dict[Op, Dim]
-    """The dim along which each op of the region is cut; a folded one makes the op an accumulator."""
+    dims: dict[Node, Dim]
+    """The dim along which each node of the region is cut; a folded one makes it an accumulator."""
+    through: dict[Loop, Through] = field(default_factory=dict)
+    """How the split passes through the loops of the region."""
     running: dict[tuple[Op, int], Running] = field(default_factory=dict)
     """The operands (op, position) that are read while the maximum behind them still runs; see `passes.defer`."""
     rescaled: dict[Op, tuple[Rescale, ...]] = field(default_factory=dict)
     """The folds that make up for what ops before them read of running maxima."""
 
-    def aligned(self, op: Op, position: int) -> bool:
-        """Whether an op of the region reads this operand in just the pieces in which the region makes it."""
+    def aligned(self, op: Node, position: int) -> bool:
+        """Whether a node of the region reads this operand in just the pieces in which the region makes it."""
         along = self.along.get(op.inputs[position])
         return along is not None and along == self.piece(op, position)
 
-    def piece(self, op: Op, position: int) -> Along | None:
-        """How an op of the region cuts its operand; None where it needs the operand whole."""
-        for member in self.dims[op].operands:
-            if member.position == position:
-                return Along(member.axis, member.unit)
-        return None
+    def piece(self, op: Node, position: int) -> Along | None:
+        """How a node of the region cuts its operand; None where it needs the operand whole."""
+        return piece_of(self.dims[op], position)
 
     @cached_property
     def memo(self) -> dict[Any, Any]:
@@ -70,17 +59,17 @@ class Region:
         return {}
 
     @cached_property
-    def stage(self) -> dict[Op, int]:
-        """The first loop in which each op of the region can run."""
-        stage: dict[Op, int] = {}
+    def stage(self) -> dict[Node, int]:
+        """The first loop in which each node of the region can run."""
+        stage: dict[Node, int] = {}
         whole_after: dict[Value, int] = {}
         for node in self.graph.nodes:
-            if isinstance(node, Op) and node in self.dims:
+            if node in self.dims:
                 earliest = 0
                 for position, v in enumerate(node.inputs):
                     if self.aligned(node, position):
-                        earliest = max(earliest, stage[self._maker(v)])
-                    elif (node, position) in self.running:
+                        earliest = max(earliest, stage[self.graph.producer[v]])
+                    elif isinstance(node, Op) and (node, position) in self.running:
                         earliest = max(earliest, stage[self.running[node, position].maximum])
                     else:
                         earliest = max(earliest, whole_after.get(v, 0))
@@ -98,7 +87,7 @@ class Region:
         found = {v for v in self.graph.outputs if v in self.along}
         for v in self.along:
             for node, position in self.graph.consumers.get(v, ()):
-                if not (isinstance(node, Op) and node in self.dims and self.aligned(node, position)):
+                if node not in self.dims or not self.aligned(node, position):
                     found.add(v)
         return frozenset(found)
 
@@ -116,13 +105,13 @@ class Region:
     def stages(self) -> int:
         return 1 + max(self.stage.values(), default=0)
 
-    def stage_ops(self, stage: int, stored: frozenset[Value]) -> list[Op]:
-        """Returns the ops that the loop of a stage runs, in program order.
+    def stage_ops(self, stage: int, stored: frozenset[Value]) -> list[Node]:
+        """Returns the nodes that the loop of a stage runs, in program order.
 
         They are those that make what this stage must deliver, and what they need of earlier stages
         that is not in `stored` and so is computed again.
         """
-        needed: set[Op] = set()
+        needed: set[Node] = set()
         todo = list(self.roots(stage, stored))
         while todo:
             op = todo.pop()
@@ -135,49 +124,47 @@ class Region:
         return sorted(needed, key=self._order.__getitem__)
 
     @cached_property
-    def _feeds(self) -> dict[Op, tuple[tuple[Value, Op], ...]]:
-        """For each op of the region, the operands that it reads in the region's own pieces, and their makers."""
+    def _feeds(self) -> dict[Node, tuple[tuple[Value, Node], ...]]:
+        """For each node of the region, the operands that it reads in the region's own pieces, and their makers."""
         feeds = {}
         for op in self.dims:
             aligned = (v for i, v in enumerate(op.inputs) if self.aligned(op, i))
-            feeds[op] = tuple((v, self._maker(v)) for v in dict.fromkeys(aligned))
+            feeds[op] = tuple((v, self.graph.producer[v]) for v in dict.fromkeys(aligned))
         return feeds
 
     @cached_property
-    def _order(self) -> dict[Op, int]:
+    def _order(self) -> dict[Node, int]:
         return {op: index for index, op in enumerate(self.dims)}
 
-    def _maker(self, v: Value) -> Op:
-        maker = self.graph.producer[v]
-        assert isinstance(maker, Op)
-        return maker
-
-    def roots(self, stage: int, stored: frozenset[Value]) -> Iterator[Op]:
-        """Yields the ops of a stage that fold, or whose results are stored whole."""
+    def roots(self, stage: int, stored: frozenset[Value]) -> Iterator[Node]:
+        """Yields the nodes of a stage that fold, or whose results are stored whole."""
         yield from self._folds.get(stage, ())
         for v in stored:
             maker = self._makers.get(v)
             if maker is not None and self.stage[maker] == stage:
                 yield maker
 
-    @cached_property
-    def _folds(self) -> dict[int, list[Op]]:
-        folds: dict[int, list[Op]] = {}
-        for op, dim in self.dims.items():
-            if dim.fold is not None:
-                folds.setdefault(self.stage[op], []).append(op)
-        return folds
+    def merged(self, loop: Loop) -> Merges:
+        """Returns how those results of a loop of the region that something reads are merged, by position."""
+        read = (v in self.graph.consumers or v in self.graph.outputs for v in loop.outputs)
+        is_read = dict(enumerate(read))
+        return {at: merge for at, merge in self.through[loop].merged.items() if is_read[at]}
+
+    def folds(self, node: Node) -> bool:
+        """Whether a node of the region makes an accumulator."""
+        return bool(self.merged(node)) if isinstance(node, Loop) else self.dims[node].fold is not None
 
     @cached_property
-    def _makers(self) -> dict[Value, Op]:
+    def _folds(self) -> dict[int, list[Node]]:
+        found: dict[int, list[Node]] = {}
+        for node in self.dims:
+            if self.folds(node):
+                found.setdefault(self.stage[node], []).append(node)
+        return found
+
+    @cached_property
+    def _makers(self) -> dict[Value, Node]:
         return {v: op for op in self.dims for v in op.outputs}
-
-
-class _Rescale(Exception):
-    """Raised when a link needs steps `factor` times as long as those the growth began with."""
-
-    def __init__(self, factor: int) -> None:
-        self.factor = factor
 
 
 def grow_region(graph: Graph, seed: Value, axis: int, small_bytes: int) -> Region | None:
@@ -193,7 +180,7 @@ def grow_region(graph: Graph, seed: Value, axis: int, small_bytes: int) -> Regio
         growth = _Growth(graph, seed.shape[axis] // unit, small_bytes)
         try:
             return growth.run(seed, Along(axis, unit))
-        except _Rescale as needed:
+        except RescaleError as needed:
             unit *= needed.factor
     return None
 
@@ -206,7 +193,8 @@ class _Growth:
         self.steps = steps
         self.small_bytes = small_bytes
         self.along: dict[Value, Along] = {}
-        self.dims: dict[Op, Dim] = {}
+        self.dims: dict[Node, Dim] = {}
+        self.through: dict[Loop, Through] = {}
         self.expanded: set[Value] = set()
         self.queue: deque[tuple[Value, Along, bool]] = deque()
 
@@ -216,13 +204,13 @@ class _Growth:
             self._visit(*self.queue.popleft())
         if seed not in self.along:
             return None
-        in_order = {n: self.dims[n] for n in self.graph.nodes if isinstance(n, Op) and n in self.dims}
-        return Region(self.graph, self.steps, self.along, in_order)
+        in_order = {n: self.dims[n] for n in self.graph.nodes if n in self.dims}
+        return Region(self.graph, self.steps, self.along, in_order, self.through)
 
     def _visit(self, v: Value, along: Along, forward: bool) -> None:
         if v not in self.along:
             maker = self.graph.producer.get(v)
-            if not isinstance(maker, Op) or maker in self.dims:
+            if maker is None or maker in self.dims:
                 return
             if v.size_bytes <= self.small_bytes and not forward:
                 return
@@ -231,50 +219,35 @@ class _Growth:
             return
         self.expanded.add(v)
         for node, position in self.graph.consumers.get(v, ()):
-            if isinstance(node, Op) and node not in self.dims:
+            if node not in self.dims:
                 consumer_dim = self._dim(node, self.along[v], operand=position)
                 if consumer_dim is not None:
                     self._join(node, consumer_dim)
 
-    def _join(self, op: Op, dim: Dim | None) -> None:
-        if dim is None or op in self.dims or not _can_be_cut(op, dim):
+    def _join(self, node: Node, dim: Dim | None) -> None:
+        if dim is None or node in self.dims:
             return
-        self.dims[op] = dim
+        self.dims[node] = dim
         for member in dim.operands:
-            self.queue.append((op.inputs[member.position], Along(member.axis, member.unit), False))
+            self.queue.append((node.inputs[member.position], Along(member.axis, member.unit), False))
         for member in dim.results:
-            result = op.outputs[member.position]
+            result = node.outputs[member.position]
             self.along[result] = Along(member.axis, member.unit)
             self.queue.append((result, self.along[result], True))
 
-    def _dim(self, op: Op, along: Along, *, operand: int | None = None, result: int | None = None) -> Dim | None:
-        """Returns the op's dim that holds this operand or result axis, in steps of the region's length."""
-        position = operand if operand is not None else result
-        for dim in table.dims_of(op):
-            if dim.fold is None and len(dim.results) != len(op.outputs):
-                continue  # a result that does not run along the dim would be needed whole
-            for member in dim.operands if operand is not None else dim.results:
-                if member.position == position and member.axis == along.axis:
-                    if along.unit % member.unit:
-                        factor = math.lcm(along.unit, member.unit) // along.unit
-                        if self.steps % factor or self.steps // factor < 2:
-                            return None
-                        raise _Rescale(factor)
-                    return dim.scaled(along.unit // member.unit)
-        return None
-
-
-def _can_be_cut(op: Op, dim: Dim) -> bool:
-    """Whether pieces along a dim can be told by int32 offsets, of arrays that are not spread over devices."""
-    axes = [(op.inputs[m.position], m.axis) for m in dim.operands]
-    axes += [(op.outputs[m.position], m.axis) for m in dim.results]
-    if any(v.shape[axis] > _LARGEST_OFFSET for v, axis in axes):
-        return False
-    return not any(compat.is_sharded(v.aval) for v in (*op.inputs, *op.outputs))
+    def _dim(self, node: Node, along: Along, *, operand: int | None = None, result: int | None = None) -> Dim | None:
+        """Returns the node's dim that holds this operand or result axis, in steps of the region's length."""
+        if isinstance(node, Op):
+            return dim_of_op(node, along, self.steps, operand=operand, result=result)
+        through = way_through(node, along, self.steps, operand=operand, result=result)
+        if through is None:
+            return None
+        self.through[node] = through
+        return through.dim
 
 
 def outside(region: Region) -> Iterator[Node]:
     """Yields the nodes of the graph that are not part of the region, in program order."""
     for node in region.graph.nodes:
-        if not (isinstance(node, Op) and node in region.dims):
+        if node not in region.dims:
             yield node

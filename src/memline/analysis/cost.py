@@ -32,15 +32,33 @@ def _body_seconds(graph: Graph, fusion: FusionModel, machine: Machine, in_loop: 
     given = set(graph.inputs)
     spent = 0.0
     for node in graph.nodes:
-        if isinstance(node, Loop):
-            inner = _body_seconds(node.body, fusion, machine, True) + machine.loop_s
-            inner += sum(_move(_chunk_bytes(v, node), machine) for v in node.outputs[len(node.carried) :])
-            spent += inner * node.length / node.chunk
-            continue
-        if is_view(node):
-            continue
-        spent += op_seconds(node, buffers, given, fusion, machine, in_loop)
+        spent += node_seconds(node, buffers, given, fusion, machine, in_loop)
     return spent
+
+
+def node_seconds(
+    node: Node,
+    buffers: frozenset[Value],
+    given: set[Value],
+    fusion: FusionModel,
+    machine: Machine,
+    in_loop: bool = False,
+) -> float:
+    """Returns the estimated time of one node, in seconds.
+
+    Args:
+      node: the node.
+      buffers: the values of its graph that get a buffer, from `fusion.materialised`.
+      given: the graph's inputs.
+      fusion: what the backend fuses.
+      machine: how fast it is.
+      in_loop: whether the graph is a loop's body.
+    """
+    if isinstance(node, Loop):
+        inner = _body_seconds(node.body, fusion, machine, True) + machine.loop_s
+        inner += sum(_move(_chunk_bytes(v, node), machine) for v in node.outputs[len(node.carried) :])
+        return inner * node.length / node.chunk
+    return 0.0 if is_view(node) else op_seconds(node, buffers, given, fusion, machine, in_loop)
 
 
 def op_seconds(

@@ -12,7 +12,7 @@ from memline.analysis import cost
 from memline.analysis.axes import Region
 from memline.analysis.fusion import FusionModel
 from memline.analysis.machine import Machine
-from memline.ir.graph import Op, Value
+from memline.ir.graph import Node, Value
 
 
 def keep_order(region: Region, fusion: FusionModel, machine: Machine) -> list[Value]:
@@ -22,13 +22,12 @@ def keep_order(region: Region, fusion: FusionModel, machine: Machine) -> list[Va
     kept: frozenset[Value] = frozenset()
     order: list[Value] = []
     loops = [region.stage_ops(stage, region.escapes) for stage in range(region.stages)]
-    runs_in: list[set[Op]] = [set(ops) for ops in loops]
+    runs_in: list[set[Node]] = [set(ops) for ops in loops]
     spent = [sum(prices[op] for op in ops) for ops in loops]
 
-    def with_stored(v: Value) -> dict[int, list[Op]]:
+    def with_stored(v: Value) -> dict[int, list[Node]]:
         """Returns the loops that change where `v` is stored as well, by stage."""
         maker = region.graph.producer[v]
-        assert isinstance(maker, Op)
         home = region.stage[maker]
         stages = [stage for stage, ops in enumerate(runs_in) if maker in ops or stage == home]
         return {stage: region.stage_ops(stage, region.escapes | kept | {v}) for stage in stages}
@@ -57,7 +56,7 @@ def keep_order(region: Region, fusion: FusionModel, machine: Machine) -> list[Va
     return order
 
 
-def _op_prices(region: Region, fusion: FusionModel, machine: Machine) -> dict[Op, float]:
+def _op_prices(region: Region, fusion: FusionModel, machine: Machine) -> dict[Node, float]:
     buffers = fusion.materialised(region.graph)
     given = set(region.graph.inputs)
-    return {op: cost.op_seconds(op, buffers, given, fusion, machine) for op in region.dims}
+    return {node: cost.node_seconds(node, buffers, given, fusion, machine) for node in region.dims}

@@ -28,7 +28,7 @@ from memline.analysis.forms import MINUS_INFINITY, MOVES, Form, Forms, Shift, Te
 from memline.analysis.handing import RULES
 from memline.analysis.running import Running
 from memline.analysis.spelling import axes_between, fill_of, is_widening
-from memline.ir.graph import Op, Value
+from memline.ir.graph import Loop, Node, Op, Value
 
 _MAXIMUM_DTYPES = frozenset(["float16", "bfloat16", "float32", "float64"])
 
@@ -56,6 +56,8 @@ def rescalable(region: Region) -> Rescalable:
     for node in region.graph.nodes:
         if isinstance(node, Op) and node in region.dims:
             walk.inside(node)
+        elif isinstance(node, Loop) and node in region.dims:
+            walk.inside_loop(node)
         else:
             ready = max((walk.forms.whole.get(v, 0) for v in node.inputs), default=0)
             walk.forms.whole.update((v, ready) for v in node.outputs)
@@ -89,7 +91,15 @@ class _Walk:
             self.forms.of[v] = form
             self.forms.whole[v] = self.forms.plain(form) + 1
 
-    def _operand(self, op: Op, position: int) -> Form:
+    def inside_loop(self, loop: Loop) -> None:
+        """A loop that the split passes through: it waits for all that it reads."""
+        form = self.forms.as_is(*(self._operand(loop, i) for i in range(len(loop.inputs))))
+        for v in loop.outputs:
+            if v in self.region.along:
+                self.forms.of[v] = form
+            self.forms.whole[v] = form.stage + 1
+
+    def _operand(self, op: Node, position: int) -> Form:
         v = op.inputs[position]
         if self.region.aligned(op, position):
             return self.forms.of[v]

@@ -51,7 +51,7 @@ class _Deferrer:
         self.found = found
         self.nodes: list[Node] = []
         self.along: dict[Value, Along] = dict(region.along)
-        self.dims: dict[Op, Dim] = dict(region.dims)
+        self.dims: dict[Node, Dim] = dict(region.dims)
         self.running: dict[tuple[Op, int], Running] = {}
         self.rescaled: dict[Op, tuple[Rescale, ...]] = {}
         self.taken = {v.name for v in region.graph.values()}
@@ -65,10 +65,10 @@ class _Deferrer:
             else:
                 self.nodes.append(node)
         new = drop_dead(Graph(graph.inputs, tuple(self.nodes), graph.outputs))
-        dims = {n: self.dims[n] for n in new.nodes if isinstance(n, Op) and n in self.dims}
+        dims = {n: self.dims[n] for n in new.nodes if n in self.dims}
         along = {v: self.along[v] for op in dims for v in op.outputs if v in self.along}
         running = {read: value for read, value in self.running.items() if read[0] in dims}
-        return Region(new, self.region.steps, along, dims, running, self.rescaled)
+        return Region(new, self.region.steps, along, dims, self.region.through, running, self.rescaled)
 
     def _fold(self, op: Op, deferral: Deferral) -> None:
         """Writes a fold of bare summands, and after it the factors they lack."""

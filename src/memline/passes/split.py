@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 
 from memline import compat
-from memline.analysis.axes import Along, Region, outside
+from memline.analysis.axes import Region, outside
+from memline.analysis.links import Along
+from memline.analysis.merges import Merge
 from memline.ir.build import Builder
 from memline.ir.graph import Graph, Loop, Node, Op, Slice, Source, Stack, Value
+from memline.passes.cutting import add_cut_op, cut_aval, cut_loop, cut_op
+from memline.passes.merging import carried_on, first_accumulators, merge_results
 from memline.passes.online import RunningMaxima, settled
-from memline.rules import folds, table
+from memline.rules import folds
 
 
 def split(region: Region, chunk: int, keep: frozenset[Value] = frozenset()) -> Graph:
@@ -37,10 +41,10 @@ def split(region: Region, chunk: int, keep: frozenset[Value] = frozenset()) -> G
 class _LoopParts:
     """What one stage's loop reads and delivers, in the order of its inputs and outputs."""
 
-    ops: list[Op]
+    ops: list[Node]
     sliced: list[Slice]
     whole: list[Value]
-    folded: list[Op]
+    folded: list[Node]
     stacked: list[Value]
 
 
@@ -85,42 +89,37 @@ class _Splitter:
             self.builder.add(node)
             del self.pending[node]
 
-    def _parts(self, ops: list[Op], stage: int) -> _LoopParts:
+    def _parts(self, ops: list[Node], stage: int) -> _LoopParts:
         region = self.region
         made = {v for op in ops for v in op.outputs}
         sliced: dict[Slice, None] = {}
         whole: dict[Value, None] = {}
+        folded = [op for op in ops if region.folds(op) and region.stage[op] == stage]
         for op in ops:
+            goes_on = self._carries_that_go_on(op) if op in folded else ()
             for position, v in enumerate(op.inputs):
-                if v.is_const and v.ndim == 0:
+                if (v.is_const and v.ndim == 0) or position in goes_on:
                     continue
                 piece = region.piece(op, position)
                 if region.aligned(op, position) and v in made:
                     continue
-                if (op, position) in region.running:
+                if isinstance(op, Op) and (op, position) in region.running:
                     whole.update(dict.fromkeys(region.running[op, position].whole_operands))
                     continue
                 if piece is not None:
                     sliced.setdefault(Slice(v, piece.axis, piece.unit))
                 elif not v.is_const:
                     whole.setdefault(v)
-        folded = [op for op in ops if region.dims[op].fold is not None]
         stacked = [
             v for op in ops for v in op.outputs if v in self.stored and v in region.along and region.stage[op] == stage
         ]
         return _LoopParts(ops, list(sliced), list(whole), folded, stacked)
 
     def _loop(self, parts: _LoopParts) -> None:
-        region, memo = self.region, self.region.memo
+        region = self.region
         accumulators: list[list[Value]] = []
         for op in parts.folded:
-            fold = folds.fold_named(region.dims[op].fold or "")
-            held = [region.piece(op, i) is None for i in range(len(op.inputs))]
-            # The operands that the fold needs whole before the loop are an initial accumulator's.
-            inputs = [v for v, is_whole in zip(op.inputs, held, strict=True) if is_whole]
-            self._place_outside(set(inputs))
-
-            accumulators.append(self.builder.call(_initial(fold, op, held), *inputs, source=op.source, memo=memo))
+            accumulators.append(self._first_accumulators(op))
         finals = self._fold_outputs(parts.folded, accumulators)
         rest = region.steps % self.chunk
         loop = Loop(
@@ -140,25 +139,49 @@ class _Splitter:
             self._finish(op, group)
         self.serial += 1
 
-    def _fold_outputs(self, ops: list[Op], accumulators: list[list[Value]]) -> list[list[Value]]:
+    def _carries_that_go_on(self, node: Node) -> set[int]:
+        """Returns which operands of a loop are carries that each chunk takes from the one before it."""
+        if not isinstance(node, Loop):
+            return set()
+        first = len(node.inputs) - len(node.carried)
+        return {first + at for at, merge in self.region.merged(node).items() if merge is Merge.CARRY}
+
+    def _first_accumulators(self, node: Node) -> list[Value]:
+        if isinstance(node, Loop):
+            self._place_outside({node.inputs[position] for position in self._carries_that_go_on(node)})
+            return first_accumulators(self.builder, node, self.region.merged(node))
+        fold = folds.fold_named(self.region.dims[node].fold or "")
+        held = [self.region.piece(node, i) is None for i in range(len(node.inputs))]
+        # The operands that the fold needs whole before the loop are an initial accumulator's.
+        inputs = [v for v, is_whole in zip(node.inputs, held, strict=True) if is_whole]
+        self._place_outside(set(inputs))
+        return self.builder.call(_initial(fold, node, held), *inputs, source=node.source, memo=self.region.memo)
+
+    def _folded_results(self, node: Node) -> tuple[Value, ...]:
+        """Returns the results of a node that come of its accumulators."""
+        if isinstance(node, Loop):
+            return tuple(node.outputs[at] for at in self.region.merged(node))
+        return node.outputs
+
+    def _fold_outputs(self, ops: list[Node], accumulators: list[list[Value]]) -> list[list[Value]]:
         """Returns the loop's result values; the op's own where an accumulator is already the result."""
         groups = []
         for op, accs in zip(ops, accumulators, strict=True):
-            passed = self._passed_through(op, accs)
+            passed, results = self._passed_through(op, accs), self._folded_results(op)
             groups.append(
                 [
-                    op.outputs[passed[index]] if index in passed else self.builder.value(acc.aval)
+                    results[passed[index]] if index in passed else self.builder.value(acc.aval)
                     for index, acc in enumerate(accs)
                 ]
             )
         return groups
 
-    def _passed_through(self, op: Op, accs: Sequence[Value]) -> dict[int, int]:
+    def _passed_through(self, op: Node, accs: Sequence[Value]) -> dict[int, int]:
         """Returns which of the op's results are accumulators as they are: {accumulator: result}."""
         finished = self._finished(op, accs)
         return {finished.inputs.index(v): index for index, v in enumerate(finished.outputs) if v in finished.inputs}
 
-    def _finished(self, op: Op, accs: Sequence[Value]) -> Graph:
+    def _finished(self, op: Node, accs: Sequence[Value]) -> Graph:
         """Returns the graph from a fold's last accumulators to the op's results."""
         key = (op, "finish")
         if key not in self.region.memo:
@@ -169,16 +192,19 @@ class _Splitter:
             self.region.memo[key] = Graph(inputs, tuple(sub.nodes), tuple(results))
         return self.region.memo[key]
 
-    def _settled(self, op: Op) -> tuple[Callable[..., Any], list[Value]]:
+    def _settled(self, op: Node) -> tuple[Callable[..., Any], list[Value]]:
+        if isinstance(op, Loop):
+            results = self._folded_results(op)
+            return (lambda *accs: [a.astype(v.dtype) for a, v in zip(accs, results, strict=True)]), []
         fold = folds.fold_named(self.region.dims[op].fold or "")
         return settled(self.region, op, lambda *accs: fold.finish(op, accs))
 
-    def _finish(self, op: Op, finals: Sequence[Value]) -> None:
+    def _finish(self, op: Node, finals: Sequence[Value]) -> None:
         finished = self._finished(op, finals)
         _, beside = self._settled(op)
         self._place_outside(set(beside))
         renamed = dict(zip(finished.inputs, (*finals, *beside), strict=True))
-        renamed.update(zip(finished.outputs, op.outputs, strict=True))
+        renamed.update(zip(finished.outputs, self._folded_results(op), strict=True))
         for node in finished.nodes:
             assert isinstance(node, Op)  # traced from plain JAX: no loops of ours
             self.builder.add(
@@ -204,7 +230,7 @@ class _Splitter:
             while name in used:
                 name += "'"
             used.add(name)
-            chunk = Value(_cut(s.value, Along(s.axis, s.unit), size), name)
+            chunk = Value(cut_aval(s.value, Along(s.axis, s.unit), size), name)
             pieces[s.value, Along(s.axis, s.unit)] = chunk
             inputs.append(chunk)
         whole = {v: Value(v.aval, f"{v.name}@{self.serial}w") for v in parts.whole}
@@ -218,10 +244,10 @@ class _Splitter:
         new_accumulators: list[Value] = []
         made: dict[Value, Value] = {}
 
-        def read(op: Op, position: int) -> Value:
+        def read(op: Node, position: int) -> Value:
             v = op.inputs[position]
             piece = region.piece(op, position)
-            if (op, position) in region.running:
+            if isinstance(op, Op) and (op, position) in region.running:
                 return maxima.read(region.running[op, position])
             if v in made and region.aligned(op, position):
                 return made[v]
@@ -232,30 +258,25 @@ class _Splitter:
         for op in parts.ops:
             operands = [read(op, i) for i in range(len(op.inputs))]
             dim = region.dims[op]
+            if isinstance(op, Loop):
+                merges = region.merged(op) if op in carries else {}
+                accs = carries.get(op, [])
+                operands = carried_on(op, merges, accs, operands)
+                results = cut_loop(builder, op, region.through[op], operands, size, f"@{self.serial}", start)
+                new_accumulators.extend(merge_results(builder, merges, accs, results))
+                made.update(zip(op.outputs, results, strict=True))
+                continue
             if dim.fold is not None:
                 before = maxima.rescaled(op, carries[op])
                 after = self._fold_step(builder, op, start, before, operands)
                 maxima.advance(op, before, after)
                 new_accumulators.extend(after)
                 continue
-            outputs = tuple(Value(_cut(v, region.along[v], size), f"{v.name}@{self.serial}") for v in op.outputs)
-            cut = _cut_op(op, operands, outputs)
-            made.update(zip(op.outputs, self._cut_results(builder, op, cut, start), strict=True))
+            outputs = tuple(Value(cut_aval(v, region.along[v], size), f"{v.name}@{self.serial}") for v in op.outputs)
+            cut = cut_op(op, operands, outputs)
+            made.update(zip(op.outputs, add_cut_op(builder, op, dim, cut, start), strict=True))
         pieces_out = [made[v] for v in parts.stacked]
         return Graph(tuple(inputs), tuple(builder.nodes), (*new_accumulators, *pieces_out))
-
-    def _cut_results(self, builder: Builder, op: Op, cut: Op, start: Value) -> Sequence[Value]:
-        rule = table.local_rule(op.primitive)
-        if rule is None:
-            return builder.add(cut)
-        member = self.region.dims[op].results[0]
-        unit = np.int32(member.unit)
-        return builder.call(
-            lambda first, *operands: rule(cut, op, member, first * unit, *operands),
-            start,
-            *cut.inputs,
-            source=op.source,
-        )
 
     def _fold_step(
         self, builder: Builder, op: Op, start: Value, accs: list[Value], operands: list[Value]
@@ -264,12 +285,12 @@ class _Splitter:
         fold = folds.fold_named(dim.fold or "")
         if fold.combine is not None and all(a.dtype == v.dtype for a, v in zip(accs, op.outputs, strict=True)):
             results = [builder.value(v.aval) for v in op.outputs]
-            builder.add(_cut_op(op, operands, results))
+            builder.add(cut_op(op, operands, results))
             merged = [builder.value(a.aval) for a in accs]
             for acc, result, new in zip(accs, results, merged, strict=True):
                 builder.add(Op(fold.combine, {}, (acc, result), (new,), op.source, op.context))
             return merged
-        cut = _cut_op(op, operands, op.outputs)
+        cut = cut_op(op, operands, op.outputs)
         unit = np.int32(dim.operands[0].unit)
         count = len(accs)
         return builder.call(
@@ -297,17 +318,6 @@ def _scope_of(graph: Graph) -> str:
     return first.removeprefix("%i") if first.startswith("%i@") else ""
 
 
-def _cut(v: Value, along: Along, size: int) -> Any:
-    shape = list(v.shape)
-    shape[along.axis] = size * along.unit
-    return compat.shaped(shape, v.dtype, getattr(v.aval, "weak_type", False))
-
-
-def _cut_op(op: Op, operands: Sequence[Value], outputs: Sequence[Value]) -> Op:
-    params = table.resized_params(op, [v.shape for v in operands], [v.shape for v in outputs])
-    return Op(op.primitive, params, tuple(operands), tuple(outputs), op.source, op.context)
-
-
-def _biggest_source(ops: Sequence[Op]) -> Source | None:
+def _biggest_source(ops: Sequence[Node]) -> Source | None:
     biggest = max(ops, key=lambda op: max((v.size_bytes for v in op.outputs), default=0))
     return biggest.source

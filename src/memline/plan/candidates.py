@@ -17,6 +17,7 @@ from memline.analysis.fusion import FusionModel
 from memline.analysis.keep import keep_order
 from memline.analysis.machine import Machine
 from memline.analysis.peak import Moment, Peak, peak_of
+from memline.analysis.through import may_pass
 from memline.ir.graph import Graph, Loop, Value
 from memline.passes.defer import defer
 from memline.passes.split import split
@@ -121,7 +122,7 @@ def _scopes(graph: Graph, worst: Moment) -> list[Graph]:
 def _seeds(scope: Graph, worst: Moment) -> list[Value]:
     def made_here(values: Iterable[Value]) -> list[Value]:
         found = (v for v in dict.fromkeys(values) if v in scope.producer)
-        return [v for v in found if not isinstance(scope.producer[v], Loop)]
+        return [v for v in found if may_pass(scope.producer[v])]
 
     made = made_here(worst.live) or made_here((*worst.node.outputs, *worst.node.inputs))
     made.sort(key=lambda v: -v.size_bytes)

@@ -1,0 +1,56 @@
+"""How results of a loop that do not run along the split axis come together, chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from memline.analysis.merges import Merge, Merges
+from memline.ir.build import Builder
+from memline.ir.graph import Loop, Value
+from memline.rules.folds import wide_dtype
+
+
+def first_accumulators(builder: Builder, loop: Loop, merges: Merges) -> list[Value]:
+    """Appends what is there before the first chunk of each merged result: zeros, or the carry's first value."""
+    found: list[Value] = []
+    for at, merge in merges.items():
+        if merge is Merge.CARRY:
+            found.append(loop.carried[at])
+        else:
+            found.extend(builder.call(_zeros(loop.outputs[at], merge), source=loop.source))
+    return found
+
+
+def carried_on(loop: Loop, merges: Merges, accumulators: Sequence[Value], operands: Sequence[Value]) -> list[Value]:
+    """Returns a loop's operands with the carries that go on from the chunk before."""
+    changed = list(operands)
+    first_carry = len(operands) - len(loop.carried)
+    for (at, merge), accumulator in zip(merges.items(), accumulators, strict=True):
+        if merge is Merge.CARRY:
+            changed[first_carry + at] = accumulator
+    return changed
+
+
+def merge_results(
+    builder: Builder, merges: Merges, accumulators: Sequence[Value], results: Sequence[Value]
+) -> list[Value]:
+    """Appends the merging of one chunk's results; returns the new accumulators."""
+    merged = []
+    for (at, merge), accumulator in zip(merges.items(), accumulators, strict=True):
+        if merge is Merge.SUM:
+            merged.extend(builder.call(_add, accumulator, results[at]))
+        else:
+            merged.append(results[at])
+    return merged
+
+
+def _zeros(v: Value, merge: Merge) -> Any:
+    dtype = wide_dtype(v.dtype) if merge is Merge.SUM else v.dtype
+    return lambda: jnp.zeros(v.shape, dtype)
+
+
+def _add(total: Any, part: Any) -> Any:
+    return total + part.astype(total.dtype)
