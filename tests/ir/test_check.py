@@ -116,7 +116,6 @@ def with_body(change, part="body"):
     [
         (lambda loop: replace(loop, length=0), "has length 0"),
         (lambda loop: replace(loop, chunk=0), "has chunk 0"),
-        (lambda loop: replace(loop, reverse=True), "runs backwards in chunks of"),
         (lambda loop: replace(loop, chunk=11), "has chunk 11"),
         (lambda loop: replace(loop, tail=None), "lacks a tail, with 2 steps"),
         (lambda loop: replace(loop, chunk=5), "has a tail, with 0 steps"),

@@ -6,6 +6,10 @@ consumers, until the axis is folded (an accumulator), leaves as a result (stacke
 (an escape: stacked, then used whole). An op takes part along one dim only; a value that is also wanted
 along another axis, or whole, is stored whole and read from there by a later stage.
 
+An axis passes through a loop of the user's where the loop's body keeps it parallel, or where it is the axis
+of the loop's own steps (`analysis.through`). Such a loop goes through its steps in one direction, and the
+stage that it is in with it: a gradient's backward pass makes a stage that runs backward.
+
 A stage is one loop over the axis. Whatever needs the whole of something that stage s makes runs in
 stage s + 1 or later, but for what `passes.defer` freed of waiting. See DESIGN: axis links, regions, stages.
 """
@@ -15,6 +19,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +28,15 @@ from memline.analysis.merges import Merges
 from memline.analysis.running import Rescale, Running
 from memline.analysis.through import Through, way_through
 from memline.ir.graph import Graph, Loop, Node, Op, Value
+from memline.rules import folds
 from memline.rules.table import Dim
+
+
+class Direction(Enum):
+    """Which way a stage's loop goes through the chunks."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +75,7 @@ class Region:
     def stage(self) -> dict[Node, int]:
         """The first loop in which each node of the region can run."""
         stage: dict[Node, int] = {}
+        directions: dict[int, Direction] = {}
         whole_after: dict[Value, int] = {}
         for node in self.graph.nodes:
             if node in self.dims:
@@ -73,6 +87,9 @@ class Region:
                         earliest = max(earliest, stage[self.running[node, position].maximum])
                     else:
                         earliest = max(earliest, whole_after.get(v, 0))
+                wanted = self.direction(node)
+                while wanted is not None and directions.setdefault(earliest, wanted) is not wanted:
+                    earliest += 1
                 stage[node] = earliest
                 ready = earliest + 1
             else:
@@ -80,6 +97,27 @@ class Region:
             for v in node.outputs:
                 whole_after[v] = ready
         return stage
+
+    def direction(self, node: Node) -> Direction | None:
+        """Which way through the chunks a node of the region needs; None where it does not matter."""
+        if isinstance(node, Loop):
+            if not self.is_sequential(node):
+                return None
+            return Direction.BACKWARD if node.reverse else Direction.FORWARD
+        fold = self.dims[node].fold
+        # What is merged by one primitive can be merged in any order; the others count on that of the axis.
+        return Direction.FORWARD if fold is not None and folds.fold_named(fold).combine is None else None
+
+    def is_sequential(self, node: Node) -> bool:
+        """Whether a node of the region is a loop whose own steps are cut, and which hands on carries."""
+        return isinstance(node, Loop) and self.through[node].is_sequential and bool(node.carried)
+
+    def runs_backward(self, stage: int) -> bool:
+        """Whether the loop of a stage takes the last chunk first."""
+        return any(
+            at == stage and isinstance(node, Loop) and self.direction(node) is Direction.BACKWARD
+            for node, at in self.stage.items()
+        )
 
     @cached_property
     def escapes(self) -> frozenset[Value]:
@@ -145,7 +183,9 @@ class Region:
                 yield maker
 
     def merged(self, loop: Loop) -> Merges:
-        """Returns how those results of a loop of the region that something reads are merged, by position."""
+        """Returns how the results of a loop of the region are merged, by position: those that something needs."""
+        if self.through[loop].is_sequential:
+            return self.through[loop].merged
         read = (v in self.graph.consumers or v in self.graph.outputs for v in loop.outputs)
         is_read = dict(enumerate(read))
         return {at: merge for at, merge in self.through[loop].merged.items() if is_read[at]}

@@ -11,12 +11,13 @@ loop needs its operands whole.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from memline.analysis.links import Along, can_be_cut, dim_of_op, piece_of
-from memline.analysis.merges import Merges, merges_of
+from memline.analysis.links import Along, RescaleError, can_be_cut, dim_of_op, piece_of
+from memline.analysis.merges import Merge, Merges, merges_of
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.rules import table
 from memline.rules.table import Dim, Member
@@ -33,6 +34,8 @@ class Through:
     inner: dict[Loop, Through]
     merged: Merges
     """What becomes of the loop's other results, by position: each chunk makes a part, or all make the same."""
+    is_sequential: bool = False
+    """Whether the axis is that of the loop's own steps: a chunk is a shorter run, and its carries go on."""
 
     @property
     def wants_place(self) -> bool:
@@ -75,8 +78,39 @@ def way_through(
     key = (is_operand, position, along, steps)
     known = _KNOWN.setdefault(loop, {})
     if key not in known:
-        known[key] = _Growth(loop, steps).run(is_operand, position, along)
+        of_steps = _along_steps(loop, is_operand, position, along, steps)
+        known[key] = of_steps or _Growth(loop, steps).run(is_operand, position, along)
     return known[key]
+
+
+def _along_steps(loop: Loop, is_operand: bool, position: int, along: Along, steps: int) -> Through | None:
+    """Returns the way along the loop's own steps, if the axis is theirs."""
+    n_carried = len(loop.carried)
+    cuts = loop.sliced if is_operand else loop.stacked
+    index = position if is_operand else position - n_carried
+    if _knows_its_step(loop.body):
+        return None
+    if not 0 <= index < len(cuts) or cuts[index].axis != along.axis:
+        return None
+    unit = cuts[index].unit
+    if along.unit % unit:
+        factor = math.lcm(along.unit, unit) // along.unit
+        if steps % factor or steps // factor < 2:
+            return None
+        raise RescaleError(factor)
+    each = along.unit // unit
+    dim = Dim(
+        tuple(Member(at, s.axis, s.unit * each) for at, s in enumerate(loop.sliced)),
+        tuple(Member(n_carried + at, s.axis, s.unit * each) for at, s in enumerate(loop.stacked)),
+    )
+    if not can_be_cut(loop, dim):
+        return None
+    return Through(dim, {}, {}, {}, dict.fromkeys(range(n_carried), Merge.CARRY), is_sequential=True)
+
+
+def _knows_its_step(body: Graph) -> bool:
+    """Whether a body reads the number of the step that it is at: shorter runs would tell it wrong."""
+    return body.inputs[0] in body.consumers or body.inputs[0] in body.outputs
 
 
 class _Blocked(Exception):

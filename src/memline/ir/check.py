@@ -91,7 +91,6 @@ def _check_op(op: Op, here: str) -> None:
 def _check_loop(loop: Loop, here: str) -> None:
     _require(loop.length >= 1, f"{here} has length {loop.length}")
     _require(1 <= loop.chunk <= loop.length, f"{here} has chunk {loop.chunk} of length {loop.length}")
-    _require(loop.chunk == 1 or not loop.reverse, f"{here} runs backwards in chunks of {loop.chunk}")
     for s in loop.sliced:
         _check_axis(s.value, s.axis, s.unit, loop.length, f"{here} slices")
     n_results = len(loop.carried) + len(loop.stacked)

@@ -64,6 +64,8 @@ def _run_loop(loop: Loop, inputs: Sequence[Any]) -> list[Any]:
 
     state = [*carried, *stacked]
     done = loop.trips * loop.chunk
+    if loop.tail is not None and loop.reverse:
+        state = step(loop.tail, done, loop.length - done, state)
     if loop.trips == 1:
         state = step(loop.body, 0, loop.chunk, state)
     elif loop.trips > 1:
@@ -73,7 +75,7 @@ def _run_loop(loop: Loop, inputs: Sequence[Any]) -> list[Any]:
             lambda i, s: step(loop.body, _start(loop, i), loop.chunk, s),
             state,
         )
-    if loop.tail is not None:
+    if loop.tail is not None and not loop.reverse:
         state = step(loop.tail, done, loop.length - done, state)
     return list(state)
 

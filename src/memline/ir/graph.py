@@ -121,7 +121,7 @@ class Loop:
     tail: Graph | None
     source: Source | None = None
     reverse: bool = False
-    """Whether the last step runs first; such a loop takes one step at a time."""
+    """Whether the last chunk comes first, the tail before all others."""
 
     @property
     def inputs(self) -> tuple[Value, ...]:

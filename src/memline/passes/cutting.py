@@ -82,6 +82,7 @@ def cut_loop(
     return builder.add(
         replace(
             loop,
+            length=_length(loop, through, size),
             sliced=tuple(replace(s, value=v) for s, v in zip(loop.sliced, operands, strict=False)),
             whole=(*whole, place) if through.wants_place else whole,
             carried=tuple(operands[first_carry:]),
@@ -89,6 +90,15 @@ def cut_loop(
             body=_cut_body(loop, through, size, suffix),
         )
     )
+
+
+def _length(loop: Loop, through: Through, size: int) -> int:
+    """Returns how many of its own steps a loop makes of a chunk."""
+    if not through.is_sequential:
+        return loop.length
+    members = (*through.dim.operands, *through.dim.results)
+    units = [s.unit for s in (*loop.sliced, *loop.stacked)]
+    return size * members[0].unit // units[0]
 
 
 def _cut_body(loop: Loop, through: Through, size: int, suffix: str) -> Graph:

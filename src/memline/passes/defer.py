@@ -36,7 +36,7 @@ def defer(region: Region) -> Region:
     Values keep their names; new ones are called after those they stand in for. The same region always
     gives the same graph.
     """
-    if region.stages == 1:
+    if region.stages == 1 or any(map(region.is_sequential, region.dims)):
         return region
     found = rescalable(region)
     if not found.folds:

@@ -19,6 +19,7 @@ from memline.analysis.links import Along
 from memline.analysis.merges import Merge
 from memline.ir.build import Builder
 from memline.ir.graph import Graph, Loop, Node, Op, Slice, Source, Stack, Value
+from memline.passes.checkpoints import first_saved, restore, save
 from memline.passes.cutting import add_cut_op, cut_aval, cut_loop, cut_op
 from memline.passes.merging import carried_on, first_accumulators, merge_results
 from memline.passes.online import RunningMaxima, settled
@@ -46,6 +47,11 @@ class _LoopParts:
     whole: list[Value]
     folded: list[Node]
     stacked: list[Value]
+    saved: list[Loop]
+    """Loops along the axis whose carries are saved here, for they run again in a later stage."""
+    restored: list[Loop]
+    """Loops along the axis that run again here."""
+    runs_backward: bool
 
 
 class _Splitter:
@@ -59,10 +65,11 @@ class _Splitter:
         self.scope = _scope_of(region.graph)
         self.builder = Builder(f"%s{self.serial}{self.scope}.")
         self.pending = {node: index for index, node in enumerate(outside(region))}
+        self.stage_ops = [region.stage_ops(stage, self.stored) for stage in range(region.stages)]
+        self.checkpoints: dict[Loop, list[Value]] = {}
 
     def run(self) -> Graph:
-        for stage in range(self.region.stages):
-            ops = self.region.stage_ops(stage, self.stored)
+        for stage, ops in enumerate(self.stage_ops):
             if not ops:
                 continue
             parts = self._parts(ops, stage)
@@ -96,7 +103,7 @@ class _Splitter:
         whole: dict[Value, None] = {}
         folded = [op for op in ops if region.folds(op) and region.stage[op] == stage]
         for op in ops:
-            goes_on = self._carries_that_go_on(op) if op in folded else ()
+            goes_on = self._carries_that_go_on(op) if op in folded or region.is_sequential(op) else ()
             for position, v in enumerate(op.inputs):
                 if (v.is_const and v.ndim == 0) or position in goes_on:
                     continue
@@ -113,7 +120,16 @@ class _Splitter:
         stacked = [
             v for op in ops for v in op.outputs if v in self.stored and v in region.along and region.stage[op] == stage
         ]
-        return _LoopParts(ops, list(sliced), list(whole), folded, stacked)
+        restored = [op for op in ops if isinstance(op, Loop) and self._runs_again(op, stage)]
+        whole.update(dict.fromkeys(v for loop in restored for v in self.checkpoints[loop]))
+        later = range(stage + 1, region.stages)
+        saved = [op for op in folded if isinstance(op, Loop) and any(self._runs_again(op, at) for at in later)]
+        backward = region.runs_backward(stage)
+        return _LoopParts(ops, list(sliced), list(whole), folded, stacked, saved, restored, backward)
+
+    def _runs_again(self, node: Node, stage: int) -> bool:
+        """Whether a loop along the axis runs in this stage and has run in an earlier one."""
+        return self.region.is_sequential(node) and node in self.stage_ops[stage] and self.region.stage[node] < stage
 
     def _loop(self, parts: _LoopParts) -> None:
         region = self.region
@@ -121,18 +137,25 @@ class _Splitter:
         for op in parts.folded:
             accumulators.append(self._first_accumulators(op))
         finals = self._fold_outputs(parts.folded, accumulators)
+        saved = {loop: first_saved(self.builder, loop, -(-region.steps // self.chunk)) for loop in parts.saved}
+        self.checkpoints.update((loop, [self.builder.value(v.aval) for v in group]) for loop, group in saved.items())
         rest = region.steps % self.chunk
         loop = Loop(
             length=region.steps,
             chunk=self.chunk,
             sliced=tuple(parts.sliced),
             whole=tuple(parts.whole),
-            carried=tuple(a for group in accumulators for a in group),
+            carried=tuple(a for group in (*accumulators, *saved.values()) for a in group),
             stacked=tuple(Stack(region.along[v].axis, region.along[v].unit) for v in parts.stacked),
-            outputs=(*(v for group in finals for v in group), *parts.stacked),
+            outputs=(
+                *(v for group in finals for v in group),
+                *(v for loop in parts.saved for v in self.checkpoints[loop]),
+                *parts.stacked,
+            ),
             body=self._body(parts, accumulators, self.chunk),
             tail=self._body(parts, accumulators, rest) if rest else None,
             source=_biggest_source(parts.ops),
+            reverse=parts.runs_backward,
         )
         self.builder.add(loop)
         for op, group in zip(parts.folded, finals, strict=True):
@@ -225,21 +248,29 @@ class _Splitter:
         pieces: dict[tuple[Value, Along], Value] = {}
         inputs = [start]
         used: set[str] = set()
-        for s in parts.sliced:
-            name = f"{s.value.name}@{self.serial}"
+
+        def unique(name: str) -> str:
             while name in used:
                 name += "'"
             used.add(name)
-            chunk = Value(cut_aval(s.value, Along(s.axis, s.unit), size), name)
-            pieces[s.value, Along(s.axis, s.unit)] = chunk
+            return name
+
+        for s in parts.sliced:
+            along = Along(s.axis, s.unit)
+            chunk = Value(cut_aval(s.value, along, size), unique(f"{s.value.name}@{self.serial}"))
+            pieces[s.value, along] = chunk
             inputs.append(chunk)
         whole = {v: Value(v.aval, f"{v.name}@{self.serial}w") for v in parts.whole}
         inputs.extend(whole.values())
         carries = {
-            op: [Value(v.aval, f"{v.name}@{self.serial}c") for v in group]
+            op: [Value(v.aval, unique(f"{v.name}@{self.serial}c")) for v in group]
             for op, group in zip(parts.folded, accumulators, strict=True)
         }
         inputs.extend(v for group in carries.values() for v in group)
+        saved = {
+            loop: [Value(v.aval, f"{v.name}@{self.serial}k") for v in self.checkpoints[loop]] for loop in parts.saved
+        }
+        inputs.extend(v for group in saved.values() for v in group)
         maxima = RunningMaxima(region, builder, whole)
         new_accumulators: list[Value] = []
         made: dict[Value, Value] = {}
@@ -259,11 +290,14 @@ class _Splitter:
             operands = [read(op, i) for i in range(len(op.inputs))]
             dim = region.dims[op]
             if isinstance(op, Loop):
-                merges = region.merged(op) if op in carries else {}
                 accs = carries.get(op, [])
+                if op in parts.restored:
+                    accs = restore(builder, start, self.chunk, [whole[v] for v in self.checkpoints[op]])
+                merges = region.merged(op) if accs else {}
                 operands = carried_on(op, merges, accs, operands)
                 results = cut_loop(builder, op, region.through[op], operands, size, f"@{self.serial}", start)
-                new_accumulators.extend(merge_results(builder, merges, accs, results))
+                if op in carries:
+                    new_accumulators.extend(merge_results(builder, merges, accs, results))
                 made.update(zip(op.outputs, results, strict=True))
                 continue
             if dim.fold is not None:
@@ -275,6 +309,8 @@ class _Splitter:
             outputs = tuple(Value(cut_aval(v, region.along[v], size), f"{v.name}@{self.serial}") for v in op.outputs)
             cut = cut_op(op, operands, outputs)
             made.update(zip(op.outputs, add_cut_op(builder, op, dim, cut, start), strict=True))
+        for loop, rows in saved.items():
+            new_accumulators.extend(save(builder, start, self.chunk, rows, carries[loop]))
         pieces_out = [made[v] for v in parts.stacked]
         return Graph(tuple(inputs), tuple(builder.nodes), (*new_accumulators, *pieces_out))
 
