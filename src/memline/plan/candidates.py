@@ -166,10 +166,21 @@ class _Sizing:
     def best(self) -> Candidate | None:
         """Returns the best split of the region, or None where even its smallest chunk brings nothing nearer."""
         grid = chunk_grid(self.region.steps)
+        if grid and any(map(self.region.is_sequential, self.region.dims)):
+            return self._best_run(grid)
         if not grid or self._try(grid[-1], frozenset())[0].excess_bytes >= self.excess_bytes > 0:
             return None
         found = [self._best_chunk(grid, kept) for kept in self._worth_keeping(grid)]
         return min(found, key=lambda c: (c.excess_bytes, c.seconds))
+
+    def _best_run(self, grid: list[int]) -> Candidate | None:
+        """Returns the best split along the steps of a loop: its peak has a minimum between short runs and long.
+
+        Short runs leave many carries behind, long ones much of everything else.
+        """
+        tried = [self._try(chunk, frozenset())[0] for chunk in grid]
+        best = min(tried, key=lambda c: (c.excess_bytes, c.seconds))
+        return best if best.excess_bytes < self.excess_bytes or not self.excess_bytes else None
 
     def _worth_keeping(self, grid: list[int]) -> list[frozenset[Value]]:
         """Returns the sets of crossing values to try: none, as many of the best as fit, and half of them."""
