@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
 
 from memline.ir.graph import Node, Op, Source, Value
 from memline.ir.trace import from_jaxpr
+
+
+def rebuilt(node: Node, operands: Sequence[Value], outputs: Sequence[Value]) -> Node:
+    """Returns a node with other operands, of the same types, and other results."""
+    if isinstance(node, Op):
+        return replace(node, inputs=tuple(operands), outputs=tuple(outputs))
+    n_sliced, n_whole = len(node.sliced), len(node.whole)
+    return replace(
+        node,
+        sliced=tuple(replace(s, value=v) for s, v in zip(node.sliced, operands, strict=False)),
+        whole=tuple(operands[n_sliced : n_sliced + n_whole]),
+        carried=tuple(operands[n_sliced + n_whole :]),
+        outputs=tuple(outputs),
+    )
 
 
 class Builder:

@@ -9,7 +9,8 @@ again from being merged with what it repeats.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ import numpy as np
 from jax import lax
 
 from memline import compat
+from memline.ir.dead import drop_dead
 from memline.ir.graph import Graph, Loop, Node, Op, Slice, Source, Stack, Value
 
 INLINED = {
@@ -67,18 +69,6 @@ def from_jaxpr(closed: Any, *, platform: str | None = None, open_scans: bool = F
     return drop_dead(Graph(inputs, tuple(tracer.nodes), tuple(outputs)))
 
 
-def drop_dead(graph: Graph) -> Graph:
-    """Returns the graph without the nodes that no output and no side effect needs."""
-    live = set(graph.outputs)
-    kept: list[Any] = []
-    for node in reversed(graph.nodes):
-        effectful = isinstance(node, Op) and node.effects
-        if effectful or any(v in live for v in node.outputs):
-            kept.append(node)
-            live.update(node.inputs)
-    return Graph(graph.inputs, tuple(reversed(kept)), graph.outputs)
-
-
 class _Inliner:
     """Walks a jaxpr and the jaxprs it calls, writing one flat list of nodes."""
 
@@ -89,10 +79,8 @@ class _Inliner:
         self._count = 0
         self._seen: dict[Any, Op] = {}
         self._consts: dict[Any, Value] = {} if outer is None else outer._consts
-        self._loops: list[None] = [] if outer is None else outer._loops
-        self._scope = "" if outer is None else f"@s{len(self._loops)}"
-        if outer is not None:
-            self._loops.append(None)
+        self._loops: Iterator[int] = itertools.count() if outer is None else outer._loops
+        self._scope = "" if outer is None else f"@s{next(self._loops)}"
         self._calls: list[Any] = []  # the calls being inlined, outermost first
 
     def fresh(self, aval: Any) -> Value:

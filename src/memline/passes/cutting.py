@@ -12,7 +12,7 @@ from jax import lax
 from memline import compat
 from memline.analysis.links import Along, piece_of
 from memline.analysis.through import Through
-from memline.ir.build import Builder
+from memline.ir.build import Builder, rebuilt
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.rules import table
 from memline.rules.table import Dim
@@ -128,7 +128,7 @@ def _cut_body(loop: Loop, through: Through, size: int, suffix: str) -> Graph:
     for node in body.nodes:
         operands = [read(node, position) for position in range(len(node.inputs))]
         if node not in through.dims:
-            results = builder.add(_copied(node, operands, suffix))
+            results = builder.add(rebuilt(node, operands, [renamed(v) for v in node.outputs]))
         elif isinstance(node, Loop):
             results = cut_loop(builder, node, through.inner[node], operands, size, suffix, place)
         else:
@@ -142,18 +142,3 @@ def _cut_body(loop: Loop, through: Through, size: int, suffix: str) -> Graph:
 def _slicer(piece: Along, size: int) -> Callable[..., Any]:
     unit = np.int32(piece.unit)
     return lambda first, x: lax.dynamic_slice_in_dim(x, first * unit, size * piece.unit, piece.axis)
-
-
-def _copied(node: Node, operands: Sequence[Value], suffix: str) -> Node:
-    """Returns a node that is the same for every chunk, under names of the chunk's body."""
-    outputs = tuple(Value(v.aval, f"{v.name}{suffix}") for v in node.outputs)
-    if isinstance(node, Op):
-        return replace(node, inputs=tuple(operands), outputs=outputs)
-    n_sliced, n_whole = len(node.sliced), len(node.whole)
-    return replace(
-        node,
-        sliced=tuple(replace(s, value=v) for s, v in zip(node.sliced, operands, strict=False)),
-        whole=tuple(operands[n_sliced : n_sliced + n_whole]),
-        carried=tuple(operands[n_sliced + n_whole :]),
-        outputs=outputs,
-    )

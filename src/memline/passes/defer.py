@@ -24,8 +24,8 @@ from memline.analysis.forms import Term
 from memline.analysis.rescale import Deferral, Rescalable, rescalable
 from memline.analysis.running import Rescale, Running
 from memline.ir.build import Builder
+from memline.ir.dead import drop_dead
 from memline.ir.graph import Graph, Node, Op, Value
-from memline.ir.trace import drop_dead
 from memline.rules.folds import wide_dtype
 from memline.rules.table import Dim
 

@@ -15,8 +15,8 @@ from jax import lax
 from memline import compat
 from memline.analysis.machine import Machine
 from memline.analysis.products import Product, product_of, product_seconds, turned_seconds
+from memline.ir.dead import drop_dead
 from memline.ir.graph import Graph, Loop, Node, Op, Value
-from memline.ir.trace import drop_dead
 
 _CLEARLY = 0.95
 """A product is rewritten where that takes at most so much of its time."""

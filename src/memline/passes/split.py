@@ -18,6 +18,7 @@ from memline.analysis.axes import Region, outside
 from memline.analysis.links import Along
 from memline.analysis.merges import Merge
 from memline.ir.build import Builder
+from memline.ir.dead import drop_dead
 from memline.ir.graph import Graph, Loop, Node, Op, Slice, Source, Stack, Value
 from memline.passes.checkpoints import first_saved, restore, save
 from memline.passes.cutting import add_cut_op, cut_aval, cut_loop, cut_op
@@ -312,7 +313,7 @@ class _Splitter:
         for loop, rows in saved.items():
             new_accumulators.extend(save(builder, start, self.chunk, rows, carries[loop]))
         pieces_out = [made[v] for v in parts.stacked]
-        return Graph(tuple(inputs), tuple(builder.nodes), (*new_accumulators, *pieces_out))
+        return drop_dead(Graph(tuple(inputs), tuple(builder.nodes), (*new_accumulators, *pieces_out)))
 
     def _fold_step(
         self, builder: Builder, op: Op, start: Value, accs: list[Value], operands: list[Value]

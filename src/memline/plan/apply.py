@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from memline.analysis.axes import Region, grow_region
+from memline.analysis.tape import tapes
 from memline.errors import PlanError
 from memline.ir.graph import Graph, Loop, Value
 from memline.passes.defer import defer
 from memline.passes.products import turn_products
+from memline.passes.slim import slim
 from memline.passes.split import split
-from memline.plan.moves import Keep, Move, Recompute, SplitAxis, TurnProducts
+from memline.plan.moves import Keep, Move, Recompute, SlimTape, SplitAxis, TurnProducts
 
 # Going backwards from a big value, producers this much smaller are not worth making in pieces.
 _SMALL_SHARE = 64
@@ -32,6 +34,8 @@ def apply_moves(graph: Graph, moves: Iterable[Move]) -> Graph:
             kept = [name for name in kept if name != move.value]
         elif isinstance(move, TurnProducts):
             graph = _turn(graph, move)
+        elif isinstance(move, SlimTape):
+            graph = _slim(graph, move)
         else:
             graph = apply_split(graph, move, frozenset(kept))
             kept = []
@@ -49,6 +53,38 @@ def _turn(graph: Graph, move: TurnProducts) -> Graph:
             "along one axis that is not its last"
         )
     return turned
+
+
+def _slim(graph: Graph, move: SlimTape) -> Graph:
+    found = False
+
+    def transform(scope: Graph, is_tail: bool) -> Graph:
+        nonlocal found
+        del is_tail
+        for tape in tapes(scope):
+            if any(tape.writer.outputs[at].name == move.value for at in tape.dropped):
+                found = True
+                return slim(scope, tape)
+        return scope
+
+    slimmed = map_scopes(graph, transform)
+    if not found:
+        raise PlanError(f"{move}: no loop stacks {move.value} only for loops that could cheaply compute it again")
+    return slimmed
+
+
+def tape_moves(graph: Graph) -> list[tuple[SlimTape, int]]:
+    """Returns the moves that make the tapes of a graph's loops smaller, each with the bytes it saves."""
+    found = []
+
+    def look(scope: Graph, is_tail: bool) -> Graph:
+        if not is_tail:
+            for tape in tapes(scope):
+                found.append((SlimTape(tape.writer.outputs[min(tape.dropped)].name), tape.saved_bytes))
+        return scope
+
+    map_scopes(graph, look)
+    return found
 
 
 def region_of(graph: Graph, value: Value, axis: int) -> Region | None:

@@ -176,11 +176,29 @@ class _Sizing:
     def _best_run(self, grid: list[int]) -> Candidate | None:
         """Returns the best split along the steps of a loop: its peak has a minimum between short runs and long.
 
-        Short runs leave many carries behind, long ones much of everything else.
+        Short runs leave many carries behind, long ones much of everything else. Where nothing fits yet, runs are
+        long enough to leave half the room to what will be split inside them.
         """
-        tried = [self._try(chunk, frozenset())[0] for chunk in grid]
-        best = min(tried, key=lambda c: (c.excess_bytes, c.seconds))
-        return best if best.excess_bytes < self.excess_bytes or not self.excess_bytes else None
+        tried = {chunk: self._try(chunk, frozenset()) for chunk in grid}
+        found = [c for c, _ in tried.values() if c.excess_bytes < self.excess_bytes or not self.excess_bytes]
+        if not any(c.fits for c in found):
+            _, least = tried[grid[-1]]
+            room = self.target.limit_bytes - (least - self._saved_bytes(grid[-1]))
+            roomy = [c for chunk, (c, _) in tried.items() if c in found and 2 * self._saved_bytes(chunk) <= room]
+            found = roomy or found
+        return min(found, key=lambda c: (c.excess_bytes, c.seconds), default=None)
+
+    def _saved_bytes(self, chunk: int) -> int:
+        """The bytes of the carries that are saved for loops that run again."""
+        region = self.region
+        again = {
+            node
+            for stage in range(1, region.stages)
+            for node in region.stage_ops(stage, region.escapes)
+            if region.is_sequential(node) and region.stage[node] < stage
+        }
+        each = sum(v.size_bytes for node in again if isinstance(node, Loop) for v in node.carried)
+        return each * -(-region.steps // chunk)
 
     def _worth_keeping(self, grid: list[int]) -> list[frozenset[Value]]:
         """Returns the sets of crossing values to try: none, as many of the best as fit, and half of them."""

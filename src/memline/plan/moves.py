@@ -88,9 +88,27 @@ class TurnProducts:
             _require_name(self, name)
 
 
-Move: TypeAlias = SplitAxis | Keep | Recompute | TurnProducts
+@dataclass(frozen=True)
+class SlimTape:
+    """Has a loop stack less for the loops that read it: they compute again what follows cheaply from the rest.
 
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (SplitAxis, Keep, Recompute, TurnProducts)}
+    Args:
+      value: the name of a result that the loop stacks and shall stack no longer. What else follows cheaply from
+        what is left is dropped with it.
+
+    >>> SlimTape("%5")
+    SlimTape(value='%5')
+    """
+
+    value: str
+
+    def __post_init__(self) -> None:
+        _require_name(self, self.value)
+
+
+Move: TypeAlias = SplitAxis | Keep | Recompute | TurnProducts | SlimTape
+
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (SplitAxis, Keep, Recompute, TurnProducts, SlimTape)}
 
 
 def move_to_dict(move: Move) -> dict[str, Any]:

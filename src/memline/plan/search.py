@@ -16,12 +16,18 @@ from memline.analysis.peak import Moment, Peak
 from memline.ir.graph import Graph, Loop, Op
 from memline.options import Options
 from memline.passes.products import slow_products
-from memline.plan.apply import apply_moves
+from memline.plan.apply import apply_moves, tape_moves
 from memline.plan.candidates import Candidate, Target, candidates
 from memline.plan.moves import TurnProducts
 from memline.plan.plan import Decision
 from memline.rules import table
 from memline.units import format_bytes
+
+_SLIM_SHARE = 0.02
+"""A tape is made smaller where the temporaries fall by this share or more."""
+
+_LEAST_GAIN = 0.01
+"""A move that does not make the program fit takes off at least this share of what it is over the limit."""
 
 Judge = Callable[[Graph], int]
 """Compiles a graph and returns its compiled peak in bytes."""
@@ -187,6 +193,7 @@ def _plan_for(whole: _State, target: Target, asked: Target, options: Options) ->
     if state.peak.total_bytes <= target.limit_bytes:
         faster = _faster(state, target, options)
         return faster or state
+    state = _slimmed(state, target)
     for _ in range(options.max_moves):
         if state.peak.total_bytes <= target.limit_bytes:
             break
@@ -194,6 +201,18 @@ def _plan_for(whole: _State, target: Target, asked: Target, options: Options) ->
         if better is None:
             break
         state = _after(state, better, asked)
+    return state
+
+
+def _slimmed(state: _State, target: Target) -> _State:
+    """Returns the state with smaller tapes, where they bring the peak down."""
+    for move, saved_bytes in tape_moves(state.graph):
+        graph = apply_moves(state.graph, [move])
+        peak = target.peak(graph)
+        if state.peak.total_bytes - peak.total_bytes > _SLIM_SHARE * state.peak.temp_bytes:
+            reason = f"{format_bytes(saved_bytes)} of what a loop leaves for later ones follows cheaply from the rest"
+            decision = Decision(move, reason, state.peak.total_bytes - peak.total_bytes)
+            state = _State(graph, (*state.decisions, decision), peak, target.seconds(graph, peak), state.notes)
     return state
 
 
@@ -217,7 +236,7 @@ def _best_move(state: _State, target: Target) -> Candidate | None:
         if id(worst.node) in tried:
             continue
         tried.add(id(worst.node))
-        found = [c for c in candidates(state.graph, target, worst) if c.excess_bytes < excess]
+        found = [c for c in candidates(state.graph, target, worst) if c.excess_bytes <= (1 - _LEAST_GAIN) * excess]
         fitting = [c for c in found if c.fits]
         if fitting:
             return min(fitting, key=lambda c: c.seconds)
