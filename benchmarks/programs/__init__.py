@@ -12,6 +12,7 @@ from benchmarks.programs.conv_net import CONV_NET
 from benchmarks.programs.gaussian import GAUSSIAN_GRADIENT, GAUSSIAN_VALUE
 from benchmarks.programs.knn import KNN, KNN_DATABASE
 from benchmarks.programs.lm_head import LM_HEAD
+from benchmarks.programs.long_scans import RECURRENCE, STENCIL
 from benchmarks.programs.mlp import MLP
 from benchmarks.programs.program import Program, argument_bytes
 from benchmarks.programs.sgpr import SGPR
@@ -31,6 +32,8 @@ PROGRAMS: dict[str, Program] = {
         SINKHORN,
         CONV_NET,
         BATCH_NORM,
+        RECURRENCE,
+        STENCIL,
     )
 }
 

@@ -26,8 +26,10 @@ from memline.units import format_bytes
 _SLIM_SHARE = 0.02
 """A tape is made smaller where the temporaries fall by this share or more."""
 
-_LEAST_GAIN = 0.01
-"""A move that does not make the program fit takes off at least this share of what it is over the limit."""
+_LEAST_GAIN, _GREAT_GAIN = 0.01, 0.25
+"""What a move that does not yet make the program fit takes off what is over the limit; the second if it is slow."""
+_SLOW = 4
+"""Such a move is slow if the program takes so many times as long after it."""
 
 Judge = Callable[[Graph], int]
 """Compiles a graph and returns its compiled peak in bytes."""
@@ -236,7 +238,7 @@ def _best_move(state: _State, target: Target) -> Candidate | None:
         if id(worst.node) in tried:
             continue
         tried.add(id(worst.node))
-        found = [c for c in candidates(state.graph, target, worst) if c.excess_bytes <= (1 - _LEAST_GAIN) * excess]
+        found = [c for c in candidates(state.graph, target, worst) if _is_worth_it(c, state, excess)]
         fitting = [c for c in found if c.fits]
         if fitting:
             return min(fitting, key=lambda c: c.seconds)
@@ -245,6 +247,14 @@ def _best_move(state: _State, target: Target) -> Candidate | None:
         if len(tried) >= 3:
             break
     return None
+
+
+def _is_worth_it(candidate: Candidate, state: _State, excess_bytes: int) -> bool:
+    """Whether a candidate brings a program that is `excess_bytes` over the limit nearer to it, or under it."""
+    if candidate.fits:
+        return excess_bytes > 0
+    is_slow = candidate.seconds > _SLOW * state.seconds
+    return candidate.excess_bytes <= (1 - (_GREAT_GAIN if is_slow else _LEAST_GAIN)) * excess_bytes
 
 
 def _worst_moments(peak: Peak, limit_bytes: int) -> list[Moment]:
