@@ -112,7 +112,7 @@ class FusionModel:
         """Whether the node's kernel may compute its operands inside itself."""
         if isinstance(node, Loop):
             return False
-        if node.kind in _FUSING_REDUCTIONS:
+        if node.kind in _FUSING_REDUCTIONS or widens_keys(node):
             return True
         if node.kind in _REDUCTIONS:
             return self.fuses_into_reductions or _reduced_size(node) <= self.short_reduction
@@ -163,6 +163,14 @@ def _reduced_size(op: Op) -> int:
 
 def _is_costly(node: Node | None) -> bool:
     return isinstance(node, Op) and (node.primitive in _COSTLY or node.kind in _REDUCTIONS or node.kind == "pad")
+
+
+def widens_keys(node: Node) -> bool:
+    """Whether a top-k compares elements of 32 bits instead of its operand's, which it computes from their makers.
+
+    Up to jax 0.10 they are of float32; since then an element and its place are packed into one integer.
+    """
+    return node.kind == "top_k" and str(node.inputs[0].dtype) == "bfloat16"
 
 
 def adds_to_its_reader(graph: Graph, node: Node) -> bool:

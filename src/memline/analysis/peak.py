@@ -14,18 +14,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
+import jax
+
 from memline.analysis.fusion import (
     FusionModel,
     adds_to_its_reader,
     is_elementwise,
     is_read_transposed,
     is_view,
+    widens_keys,
 )
 from memline.analysis.schedule import run_order
 from memline.analysis.workspace import scratch_bytes
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 
 _SIZE = attrgetter("size_bytes")
+_IS_NEW = jax.__version_info__ >= (0, 11)
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,8 @@ class _Walker:
                 reused = min(sum(new.values()), max((live[v] for v in same if v in aligned), default=0))
             elif node.kind in _IN_PLACE:
                 reused = min(sum(new.values()), sum(live[v] for v in dying))
+            elif widens_keys(node) and not _IS_NEW:
+                reused = max((live[v] for v in dying if live[v] == workspace_bytes(node)), default=0)
             elif isinstance(node, Loop):  # accumulators are written over their first values
                 reused = sum(live[v] for v in node.carried if v in dying)
             during = base_bytes + total + sum(new.values()) - reused + workspace_bytes(node)
@@ -266,7 +272,10 @@ def workspace_bytes(node: Node) -> int:
     if kind in _SCANS:
         return sum(v.size_bytes for v in node.outputs)
     if kind == "top_k":
-        return node.inputs[0].size_bytes if str(node.inputs[0].dtype) in ("bfloat16", "float16") else 0
+        operand = node.inputs[0]
+        if widens_keys(node):
+            return 2 * operand.size_bytes
+        return operand.size_bytes if str(operand.dtype) == "float16" else 0
     if kind == "select_and_scatter_add":  # places are counted with an int32 for each axis, and then found
         source, operand = (math.prod(v.shape) for v in node.inputs)
         return 4 * operand * node.inputs[1].ndim + 2 * 4 * source * (node.inputs[1].ndim + 1)
