@@ -31,7 +31,7 @@ _NEVER_FUSED = frozenset(["concatenate"])
 # Reductions that XLA:CPU does not rewrite as a tree compute their operand inside themselves, however long.
 _FUSING_REDUCTIONS = frozenset(["argmax", "argmin"])
 # A scan is rewritten over a padded copy of its operand, which is computed right into the copy.
-_SCANS = frozenset(["cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"])
+SCANS = frozenset(["cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"])
 # Computed again in every kernel that reads them, unless they are of the costly ones.
 _DIVISIONS = frozenset(["div", "integer_pow", "square"])
 
@@ -48,12 +48,14 @@ class FusionModel:
         computes what it reads inside itself.
       fuses_into_reductions: whether long reductions compute their operand inside themselves.
       runs_what_is_ready: whether kernels run as soon as they can, instead of in the order of the program.
+      hides_scratch: whether kernels take scratch that the account of a compiled program does not show.
     """
 
     name: str
     short_reduction: int
     fuses_into_reductions: bool
     runs_what_is_ready: bool
+    hides_scratch: bool
 
     def materialised(self, graph: Graph) -> frozenset[Value]:
         """Returns the values of a graph that get a buffer of their own; bodies of loops not included.
@@ -118,13 +120,15 @@ class FusionModel:
             return self.fuses_into_reductions or _reduced_size(node) <= self.short_reduction
         if node.kind in _NEVER_FUSED:
             return self.fuses_into_reductions
-        if node.kind in _SCANS or node.kind == "dynamic_update_slice" or is_outer_product(node):
+        if node.kind in SCANS or node.kind == "dynamic_update_slice" or is_outer_product(node):
             return True
         return is_elementwise(node) or node.kind in _MOVES
 
 
-CPU = FusionModel("cpu", short_reduction=32, fuses_into_reductions=False, runs_what_is_ready=True)
-GPU = FusionModel("gpu", short_reduction=1 << 62, fuses_into_reductions=True, runs_what_is_ready=False)
+CPU = FusionModel("cpu", short_reduction=32, fuses_into_reductions=False, runs_what_is_ready=True, hides_scratch=True)
+GPU = FusionModel(
+    "gpu", short_reduction=1 << 62, fuses_into_reductions=True, runs_what_is_ready=False, hides_scratch=False
+)
 
 
 def model_for(platform: str) -> FusionModel:

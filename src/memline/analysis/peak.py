@@ -17,6 +17,7 @@ from operator import attrgetter
 import jax
 
 from memline.analysis.fusion import (
+    SCANS,
     FusionModel,
     adds_to_its_reader,
     is_elementwise,
@@ -147,7 +148,7 @@ class _Walker:
             elif isinstance(node, Loop):  # accumulators are written over their first values
                 reused = sum(live[v] for v in node.carried if v in dying)
             during = base_bytes + total + sum(new.values()) - reused + workspace_bytes(node)
-            if self.fusion.name == "cpu":
+            if self.fusion.hides_scratch:
                 during += scratch_bytes(node, in_loop=bool(loops))
             held_now = tuple(sorted((*live, *new), key=_SIZE, reverse=True)) + outer
             self.moments.append(Moment(node, loops, during, held_now[:64]))
@@ -247,13 +248,12 @@ def _in_place_results(graph: Graph, carried: int) -> frozenset[Value]:
     return frozenset(found)
 
 
-_SCANS = frozenset(["cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"])
 # These write their results over operands that nobody reads after them.
 _WRITES = frozenset(
     ["dynamic_update_slice", "scatter", "scatter-add", "scatter-mul", "scatter-sub", "scatter-min", "scatter-max"]
     + ["scatter_add", "scatter_mul", "scatter_sub", "scatter_min", "scatter_max"]
 )
-_IN_PLACE = _SCANS | _WRITES | frozenset(["sort", "cholesky"])
+_IN_PLACE = SCANS | _WRITES | frozenset(["sort", "cholesky"])
 
 
 def _is_product(node: Node | None) -> bool:
@@ -269,7 +269,7 @@ def workspace_bytes(node: Node) -> int:
         return node.inputs[1].size_bytes
     if kind in ("lu", "eigh", "svd", "geqrf"):
         return sum(v.size_bytes for v in node.inputs)
-    if kind in _SCANS:
+    if kind in SCANS:
         return sum(v.size_bytes for v in node.outputs)
     if kind == "top_k":
         operand = node.inputs[0]
