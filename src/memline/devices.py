@@ -1,5 +1,7 @@
-"""What memline asks of a device, and how much memory one has."""
+"""What memline asks of a device, how much memory one has, and with how many threads the CPU computes."""
 
+import functools
+import os
 from typing import Any, Protocol
 
 import jax
@@ -52,3 +54,19 @@ def device_bytes(device: Device | None = None) -> int:
         f"a percentage needs the memory size of {asked}, and that device does not report one. "
         "Write the limit in bytes, or as text such as '2GiB'."
     )
+
+
+@functools.cache
+def thread_count() -> int:
+    """How many threads XLA:CPU computes with.
+
+    Example:
+        >>> thread_count() > 0
+        True
+    """
+    for name in ("PJRT_NPROC", "NPROC"):  # what XLA:CPU itself looks at
+        if os.environ.get(name, "").isdigit():
+            return max(1, int(os.environ[name]))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

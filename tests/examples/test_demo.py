@@ -1,7 +1,5 @@
 """The demo's programs are right at small sizes, and the whole of it runs."""
 
-import sys
-
 import jax
 import numpy as np
 import pytest
@@ -79,7 +77,6 @@ def test_the_summary_says_when_plain_jit_was_not_measured():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="measures through /proc")
 def test_the_whole_demo(tmp_path, capsys):
     assert main(["--quick", "--out", str(tmp_path)]) == 0
     names = {path.name for path in tmp_path.iterdir()}

@@ -72,25 +72,21 @@ def test_a_split_keeps_the_names_of_what_it_does_not_touch():
     assert name_of(graph, "exp") + "@0" in {v.name for v in loop.body.values()}
 
 
-def test_a_split_inside_a_loop_reaches_its_body_and_its_tail():
-    x, y = normal(90), normal(70, seed=1)
+@pytest.mark.parametrize(
+    ("rows", "axis", "chunk", "loops_in_tail"),
+    [
+        pytest.param(90, 1, 9, 1, id="its tail as well"),
+        pytest.param(81, 0, 20, 0, id="but no tail too short for it"),
+    ],
+)
+def test_a_split_inside_a_loop_reaches_its_body(rows, axis, chunk, loops_in_tail):
+    x, y = normal(rows), normal(70, seed=1)
     graph = trace(kernel_sums, x, y)
     exp = name_of(graph, "exp")
-    cut = apply_moves(graph, [SplitAxis(exp, 0, 40), SplitAxis(exp + "@0", 1, 9)])
+    cut = apply_moves(graph, [SplitAxis(exp, 0, 40), SplitAxis(exp + "@0", axis, chunk)])
     [outer] = loops(cut)
     assert outer.tail is not None
-    assert [len(loops(body)) for body in outer.bodies] == [1, 1]
-    same_results(cut, kernel_sums, x, y)
-
-
-def test_a_tail_too_short_for_the_inner_split_is_left_as_it_is():
-    x, y = normal(81), normal(70, seed=1)
-    graph = trace(kernel_sums, x, y)
-    exp = name_of(graph, "exp")
-    cut = apply_moves(graph, [SplitAxis(exp, 0, 40), SplitAxis(exp + "@0", 0, 20)])
-    [outer] = loops(cut)
-    assert outer.tail is not None
-    assert [len(loops(body)) for body in outer.bodies] == [1, 0]
+    assert [len(loops(body)) for body in outer.bodies] == [1, loops_in_tail]
     same_results(cut, kernel_sums, x, y)
 
 

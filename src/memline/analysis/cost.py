@@ -18,7 +18,7 @@ from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.rules import table
 
 _ROW_BY_ROW = frozenset(["top_k", "sort"])
-_CONTRACTIONS = frozenset(["dot_general", "conv_general_dilated", "triangular_solve", "cholesky"])
+_CONTRACTIONS = frozenset(["conv_general_dilated", "triangular_solve", "cholesky"])
 
 
 def seconds(graph: Graph, peak: Peak, fusion: FusionModel, machine: Machine) -> float:
@@ -73,12 +73,11 @@ def op_seconds(
     launched = any(v in buffers for v in op.outputs)
     written = sum(v.size_bytes for v in op.outputs if v in buffers)
     work = table.flops_of(op)
-    if op.kind in _CONTRACTIONS:
-        if op.kind == "dot_general":
-            arithmetic = _product_seconds(op, machine, in_loop)
-        else:
-            wide = max((v.dtype.itemsize for v in op.outputs), default=4)
-            arithmetic = work / (machine.other_flops * 4 / max(wide, 4))
+    if op.kind == "dot_general":
+        arithmetic = _product_seconds(op, machine, in_loop)
+    elif op.kind in _CONTRACTIONS:
+        wide = max((v.dtype.itemsize for v in op.outputs), default=4)
+        arithmetic = work / (machine.other_flops * 4 / max(wide, 4))
     else:
         wide = max((v.dtype.itemsize for v in op.outputs if v.ndim), default=4)
         arithmetic = work * max(wide, 4) / 4 / machine.elementwise_flops

@@ -31,7 +31,7 @@ _NEVER_FUSED = frozenset(["concatenate"])
 # Reductions that XLA:CPU does not rewrite as a tree compute their operand inside themselves, however long.
 _FUSING_REDUCTIONS = frozenset(["argmax", "argmin"])
 # A scan is rewritten over a padded copy of its operand, which is computed right into the copy.
-_SCANS = frozenset(["cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"])
+SCANS = frozenset(["cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"])
 # Computed again in every kernel that reads them, unless they are of the costly ones.
 _DIVISIONS = frozenset(["div", "integer_pow", "square"])
 
@@ -48,12 +48,14 @@ class FusionModel:
         computes what it reads inside itself.
       fuses_into_reductions: whether long reductions compute their operand inside themselves.
       runs_what_is_ready: whether kernels run as soon as they can, instead of in the order of the program.
+      hides_scratch: whether kernels take scratch that the account of a compiled program does not show.
     """
 
     name: str
     short_reduction: int
     fuses_into_reductions: bool
     runs_what_is_ready: bool
+    hides_scratch: bool
 
     def materialised(self, graph: Graph) -> frozenset[Value]:
         """Returns the values of a graph that get a buffer of their own; bodies of loops not included.
@@ -112,19 +114,21 @@ class FusionModel:
         """Whether the node's kernel may compute its operands inside itself."""
         if isinstance(node, Loop):
             return False
-        if node.kind in _FUSING_REDUCTIONS:
+        if node.kind in _FUSING_REDUCTIONS or widens_keys(node):
             return True
         if node.kind in _REDUCTIONS:
             return self.fuses_into_reductions or _reduced_size(node) <= self.short_reduction
         if node.kind in _NEVER_FUSED:
             return self.fuses_into_reductions
-        if node.kind in _SCANS or node.kind == "dynamic_update_slice" or is_outer_product(node):
+        if node.kind in SCANS or node.kind == "dynamic_update_slice" or is_outer_product(node):
             return True
         return is_elementwise(node) or node.kind in _MOVES
 
 
-CPU = FusionModel("cpu", short_reduction=32, fuses_into_reductions=False, runs_what_is_ready=True)
-GPU = FusionModel("gpu", short_reduction=1 << 62, fuses_into_reductions=True, runs_what_is_ready=False)
+CPU = FusionModel("cpu", short_reduction=32, fuses_into_reductions=False, runs_what_is_ready=True, hides_scratch=True)
+GPU = FusionModel(
+    "gpu", short_reduction=1 << 62, fuses_into_reductions=True, runs_what_is_ready=False, hides_scratch=False
+)
 
 
 def model_for(platform: str) -> FusionModel:
@@ -163,6 +167,14 @@ def _reduced_size(op: Op) -> int:
 
 def _is_costly(node: Node | None) -> bool:
     return isinstance(node, Op) and (node.primitive in _COSTLY or node.kind in _REDUCTIONS or node.kind == "pad")
+
+
+def widens_keys(node: Node) -> bool:
+    """Whether a top-k compares elements of 32 bits instead of its operand's, which it computes from their makers.
+
+    Up to jax 0.10 they are of float32; since then an element and its place are packed into one integer.
+    """
+    return node.kind == "top_k" and str(node.inputs[0].dtype) == "bfloat16"
 
 
 def adds_to_its_reader(graph: Graph, node: Node) -> bool:

@@ -14,18 +14,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
+import jax
+
 from memline.analysis.fusion import (
+    SCANS,
     FusionModel,
     adds_to_its_reader,
     is_elementwise,
     is_read_transposed,
     is_view,
+    widens_keys,
 )
 from memline.analysis.schedule import run_order
 from memline.analysis.workspace import scratch_bytes
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 
 _SIZE = attrgetter("size_bytes")
+_IS_NEW = jax.__version_info__ >= (0, 11)
 
 
 @dataclass(frozen=True)
@@ -138,10 +143,12 @@ class _Walker:
                 reused = min(sum(new.values()), max((live[v] for v in same if v in aligned), default=0))
             elif node.kind in _IN_PLACE:
                 reused = min(sum(new.values()), sum(live[v] for v in dying))
+            elif widens_keys(node) and not _IS_NEW:
+                reused = max((live[v] for v in dying if live[v] == workspace_bytes(node)), default=0)
             elif isinstance(node, Loop):  # accumulators are written over their first values
                 reused = sum(live[v] for v in node.carried if v in dying)
             during = base_bytes + total + sum(new.values()) - reused + workspace_bytes(node)
-            if self.fusion.name == "cpu":
+            if self.fusion.hides_scratch:
                 during += scratch_bytes(node, in_loop=bool(loops))
             held_now = tuple(sorted((*live, *new), key=_SIZE, reverse=True)) + outer
             self.moments.append(Moment(node, loops, during, held_now[:64]))
@@ -241,13 +248,12 @@ def _in_place_results(graph: Graph, carried: int) -> frozenset[Value]:
     return frozenset(found)
 
 
-_SCANS = frozenset(["cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"])
 # These write their results over operands that nobody reads after them.
 _WRITES = frozenset(
     ["dynamic_update_slice", "scatter", "scatter-add", "scatter-mul", "scatter-sub", "scatter-min", "scatter-max"]
     + ["scatter_add", "scatter_mul", "scatter_sub", "scatter_min", "scatter_max"]
 )
-_IN_PLACE = _SCANS | _WRITES | frozenset(["sort", "cholesky"])
+_IN_PLACE = SCANS | _WRITES | frozenset(["sort", "cholesky"])
 
 
 def _is_product(node: Node | None) -> bool:
@@ -263,10 +269,13 @@ def workspace_bytes(node: Node) -> int:
         return node.inputs[1].size_bytes
     if kind in ("lu", "eigh", "svd", "geqrf"):
         return sum(v.size_bytes for v in node.inputs)
-    if kind in _SCANS:
+    if kind in SCANS:
         return sum(v.size_bytes for v in node.outputs)
     if kind == "top_k":
-        return node.inputs[0].size_bytes if str(node.inputs[0].dtype) in ("bfloat16", "float16") else 0
+        operand = node.inputs[0]
+        if widens_keys(node):
+            return 2 * operand.size_bytes
+        return operand.size_bytes if str(operand.dtype) == "float16" else 0
     if kind == "select_and_scatter_add":  # places are counted with an int32 for each axis, and then found
         source, operand = (math.prod(v.shape) for v in node.inputs)
         return 4 * operand * node.inputs[1].ndim + 2 * 4 * source * (node.inputs[1].ndim + 1)

@@ -39,10 +39,6 @@ class Product:
         return self.batch * self.rows * self.inner * self.itemsize_bytes
 
     @property
-    def right_bytes(self) -> int:
-        return self.batch * self.columns * self.inner * self.itemsize_bytes
-
-    @property
     def result_bytes(self) -> int:
         return self.batch * self.rows * self.columns * self.itemsize_bytes
 

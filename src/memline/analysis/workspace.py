@@ -7,14 +7,14 @@ other work that runs at the same time, and leave out what is below a few MiB.
 
 from __future__ import annotations
 
-import functools
 import math
-import os
 from collections.abc import Callable
 
 import jax
 
+from memline.analysis.products import product_of
 from memline.compat import itemsize_bytes
+from memline.devices import thread_count
 from memline.ir.graph import Loop, Node, Op
 
 # Sorting of pairs, sorting of rows in parallel, and the library's products changed with this version.
@@ -31,22 +31,14 @@ def scratch_bytes(node: Node, in_loop: bool = False) -> int:
         return 0
     found = _LAWS[node.kind](node)
     by_threads = 0
-    if node.kind == "dot_general" and _is_in_library(node):
-        by_threads = min(_threads() * _MIB, sum(v.size_bytes for v in node.inputs))
+    if node.kind == "dot_general" and product_of(node).is_left_contracted_last:
+        by_threads = min(thread_count() * _MIB, sum(v.size_bytes for v in node.inputs))
         pools = 2
     else:
         pools = 8 if node.kind in ("dot_general", "conv_general_dilated") else 1
     if in_loop and found < 32 * _MIB:  # bigger blocks never go to a pool
-        found *= min(_threads() + 3, pools)
+        found *= min(thread_count() + 3, pools)
     return by_threads + found
-
-
-@functools.cache
-def _threads() -> int:
-    for name in ("PJRT_NPROC", "NPROC"):  # what XLA:CPU itself looks at
-        if os.environ.get(name, "").isdigit():
-            return max(1, int(os.environ[name]))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _sort(op: Op) -> int:
@@ -70,7 +62,7 @@ def _records_bytes(op: Op, shape: tuple[int, ...], axis: int) -> int:
 
 def _rows_bytes(shape: tuple[int, ...], axis: int, row_bytes: int) -> int:
     rows = math.prod(shape) // max(1, shape[axis])
-    return row_bytes * (min(rows, _threads()) if _IS_NEW else 1)
+    return row_bytes * (min(rows, thread_count()) if _IS_NEW else 1)
 
 
 def _top_k(op: Op) -> int:
@@ -94,7 +86,7 @@ def _fft(op: Op) -> int:
     copies = 2 if operand.dtype.kind == "c" and result.dtype.kind == "f" else 1
     line = max(length * (8 if _has_big_prime(length) else copies) for length in lengths)
     lines = max(math.prod(operand.shape), math.prod(result.shape)) // max(lengths)
-    return complex_bytes * line * min(max(1, lines), _threads())
+    return complex_bytes * line * min(max(1, lines), thread_count())
 
 
 def _has_big_prime(number: int) -> bool:
@@ -104,33 +96,23 @@ def _has_big_prime(number: int) -> bool:
     return number > 1
 
 
-def _is_in_library(op: Op) -> bool:
-    """Whether a product's left operand is contracted along its last axis: Eigen takes the others."""
-    (contracted, _), _ = op.params["dimension_numbers"]
-    return op.inputs[0].ndim - 1 in contracted
-
-
 def _dot(op: Op) -> int:
     """Eigen packs slices of both operands, for several products of a batch at once.
 
     The library takes 1 MiB for each thread and, up to jax 0.10, blocks of all right operands of a batch.
     """
-    (contracted, _), (batched, _) = op.params["dimension_numbers"]
-    left, right = op.inputs[0], op.inputs[1]
-    batch = math.prod(left.shape[axis] for axis in batched)
-    inner = math.prod(left.shape[axis] for axis in contracted)
-    rows = math.prod(left.shape) // max(1, batch * inner)
-    columns = math.prod(right.shape) // max(1, batch * inner)
+    product, right = product_of(op), op.inputs[1]
+    rows, columns = product.rows, product.columns
     if min(rows, columns) <= 1:
         return 0
     itemsize = itemsize_bytes(right.dtype)
-    if _is_in_library(op):
-        if batch == 1 or _IS_NEW:
+    if product.is_left_contracted_last:  # Eigen takes the others
+        if product.batch == 1 or _IS_NEW:
             return 0
-        block = max(_MIB // 2, 128 * inner * itemsize)
-        return min(right.size_bytes, batch * block * max(1, _threads() // 2))
-    packed = min(inner, 600) * (columns + min(rows, 4 * columns)) * itemsize
-    return packed * min(batch, 2 * _threads() + 2)
+        block = max(_MIB // 2, 128 * product.inner * itemsize)
+        return min(right.size_bytes, product.batch * block * max(1, thread_count() // 2))
+    packed = min(product.inner, 600) * (columns + min(rows, 4 * columns)) * itemsize
+    return packed * min(product.batch, 2 * thread_count() + 2)
 
 
 def _convolution(op: Op) -> int:
@@ -158,7 +140,7 @@ def _triangular_solve(op: Op) -> int:
     if not op.params["left_side"]:
         return 0
     packed = min(sides.shape[-2], 300) * sides.shape[-1] * itemsize_bytes(sides.dtype)
-    return min(packed, 32 * _MIB * _threads())
+    return min(packed, 32 * _MIB * thread_count())
 
 
 def _eigen(op: Op) -> int:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+from jax import lax
 
 from memline.ir.graph import Node, Op, Source, Value
 from memline.ir.trace import from_jaxpr
@@ -102,3 +103,13 @@ class Builder:
             )
             env.update(zip(op.outputs, outputs, strict=True))
         return [read(v) for v in inner.outputs]
+
+
+def op_like(op: Op, primitive: Any, params: dict[str, Any], inputs: tuple[Value, ...], output: Value) -> Op:
+    """Returns an op of one result that stands where another did: same source line, same context."""
+    return replace(op, primitive=primitive, params=params, inputs=inputs, outputs=(output,))
+
+
+def transpose_like(op: Op, v: Value, moved: Value, order: Sequence[int]) -> Op:
+    """Returns the transposition of a value into another, beside an op that wants it so."""
+    return op_like(op, lax.transpose_p, {"permutation": tuple(order)}, (v,), moved)

@@ -1,6 +1,8 @@
 """A graph as text a person can read: one line a node, loops indented, the user's line at the end.
 
-%7 f32[512,200000] = dot_general %3 %5   # knn.py:12 (distances)
+    %7 f32[512,200000] = dot_general %3 %5   # knn.py:12 (distances)
+
+The names are those that moves use.
 """
 
 from __future__ import annotations

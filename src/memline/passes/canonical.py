@@ -11,6 +11,7 @@ from __future__ import annotations
 from jax import lax
 
 from memline import compat
+from memline.ir.build import op_like, transpose_like
 from memline.ir.graph import Graph, Node, Op, Value
 
 
@@ -37,7 +38,7 @@ def _canonical(op: Op) -> list[Op]:
         if order == tuple(range(rank)):
             return v
         moved = _like(v, tuple(v.shape[d] for d in order), f"{op.outputs[0].name}{suffix}")
-        before.append(_transpose(op, v, moved, order))
+        before.append(transpose_like(op, v, moved, order))
         return moved
 
     left = transposed(op.inputs[0], (lhs[0], *lhs[2:], lhs[1]), ".l")
@@ -47,15 +48,11 @@ def _canonical(op: Op) -> list[Op]:
     order = tuple(home.index(d) for d in range(rank))
     params = {**op.params, "dimension_numbers": canonical}
     if order == tuple(range(rank)):
-        return [*before, Op(op.primitive, params, (left, right), (result,), op.source, op.context)]
+        return [*before, op_like(op, op.primitive, params, (left, right), result)]
     raw = _like(result, tuple(result.shape[d] for d in home), f"{result.name}.o")
-    convolved = Op(op.primitive, params, (left, right), (raw,), op.source, op.context)
-    return [*before, convolved, _transpose(op, raw, result, order)]
+    convolved = op_like(op, op.primitive, params, (left, right), raw)
+    return [*before, convolved, transpose_like(op, raw, result, order)]
 
 
 def _like(v: Value, shape: tuple[int, ...], name: str) -> Value:
     return Value(compat.shaped(shape, v.dtype), name)
-
-
-def _transpose(op: Op, v: Value, moved: Value, order: tuple[int, ...]) -> Op:
-    return Op(lax.transpose_p, {"permutation": order}, (v,), (moved,), op.source, op.context)

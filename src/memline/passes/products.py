@@ -7,7 +7,6 @@ touched before. Barriers keep XLA from folding the transposition into the produc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from jax import lax
@@ -15,8 +14,10 @@ from jax import lax
 from memline import compat
 from memline.analysis.machine import Machine
 from memline.analysis.products import Product, product_of, product_seconds, turned_seconds
+from memline.ir.build import op_like, transpose_like
 from memline.ir.dead import drop_dead
-from memline.ir.graph import Graph, Loop, Node, Op, Value
+from memline.ir.graph import Graph, Node, Op, Value
+from memline.ir.scopes import loop_bodies, map_scopes
 
 _CLEARLY = 0.95
 """A product is rewritten where that takes at most so much of its time."""
@@ -63,14 +64,12 @@ def _folded(graph: Graph, op: Op, side: int) -> Op:
 
 def slow_products(graph: Graph, machine: Machine) -> tuple[str, ...]:
     """Returns the names of the results of products in loops that are faster with their left operands turned."""
-    names: list[str] = []
-    for node in graph.nodes:
-        if isinstance(node, Loop):
-            for inner in node.body.nodes:
-                if isinstance(inner, Op) and _is_turnable(inner) and _is_better_turned(product_of(inner), machine):
-                    names.append(inner.outputs[0].name)
-            names.extend(slow_products(node.body, machine))
-    return tuple(names)
+    return tuple(
+        node.outputs[0].name
+        for body in loop_bodies(graph)
+        for node in body.nodes
+        if isinstance(node, Op) and _is_turnable(node) and _is_better_turned(product_of(node), machine)
+    )
 
 
 def turn_products(graph: Graph, names: frozenset[str]) -> tuple[Graph, frozenset[str]]:
@@ -80,20 +79,19 @@ def turn_products(graph: Graph, names: frozenset[str]) -> tuple[Graph, frozenset
       graph: a graph; products in the bodies of its loops count.
       names: the names of the products' results.
     """
-    nodes: list[Node] = []
     found: set[str] = set()
-    for node in graph.nodes:
-        if isinstance(node, Loop):
-            body, inside = turn_products(node.body, names)
-            found |= inside
-            tail = turn_products(node.tail, names)[0] if node.tail is not None else None
-            nodes.append(replace(node, body=body, tail=tail) if inside else node)
-        elif node.outputs and node.outputs[0].name in names and _is_turnable(node):
-            found.add(node.outputs[0].name)
-            nodes.extend(_turned(node))
-        else:
-            nodes.append(node)
-    return (Graph(graph.inputs, tuple(nodes), graph.outputs) if found else graph), frozenset(found)
+
+    def transform(scope: Graph, is_tail: bool) -> Graph:
+        nodes: list[Node] = []
+        for node in scope.nodes:
+            if isinstance(node, Op) and node.outputs and node.outputs[0].name in names and _is_turnable(node):
+                found.add(node.outputs[0].name)
+                nodes.extend(_turned(node))
+            else:
+                nodes.append(node)
+        return scope if len(nodes) == len(scope.nodes) else Graph(scope.inputs, tuple(nodes), scope.outputs)
+
+    return map_scopes(graph, transform), frozenset(found)
 
 
 def _is_turnable(op: Op) -> bool:
@@ -150,7 +148,7 @@ def _swapped(op: Op) -> list[Node]:
     params = {**op.params, "dimension_numbers": ((contract[1], contract[0]), (batch[1], batch[0]))}
     if isinstance(params.get("precision"), tuple):
         params["precision"] = params["precision"][::-1]
-    return [_like(op, op.primitive, params, (right, left), raw), _transpose(op, raw, result, order)]
+    return [op_like(op, op.primitive, params, (right, left), raw), transpose_like(op, raw, result, order)]
 
 
 def _turned(op: Op) -> list[Node]:
@@ -165,16 +163,8 @@ def _turned(op: Op) -> list[Node]:
     ready = Value(turned.aval, f"{name}.r")
     numbers = (((left.ndim - 1,), right_contract), (tuple(range(len(batch))), right_batch))
     return [
-        _like(op, lax.optimization_barrier_p, {}, (left,), made),
-        _transpose(op, made, turned, order),
-        _like(op, lax.optimization_barrier_p, {}, (turned,), ready),
-        _like(op, op.primitive, {**op.params, "dimension_numbers": numbers}, (ready, right), result),
+        op_like(op, lax.optimization_barrier_p, {}, (left,), made),
+        transpose_like(op, made, turned, order),
+        op_like(op, lax.optimization_barrier_p, {}, (turned,), ready),
+        op_like(op, op.primitive, {**op.params, "dimension_numbers": numbers}, (ready, right), result),
     ]
-
-
-def _transpose(op: Op, v: Value, moved: Value, order: Sequence[int]) -> Op:
-    return _like(op, lax.transpose_p, {"permutation": tuple(order)}, (v,), moved)
-
-
-def _like(op: Op, primitive: object, params: dict[str, object], inputs: tuple[Value, ...], output: Value) -> Op:
-    return Op(primitive, params, inputs, (output,), op.source, op.context)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Iterable
 
 from memline.analysis.axes import Region, grow_region
 from memline.analysis.tape import tapes
 from memline.errors import PlanError
-from memline.ir.graph import Graph, Loop, Value
+from memline.ir.graph import Graph, Value
+from memline.ir.scopes import loop_bodies, map_scopes
 from memline.passes.defer import defer
 from memline.passes.products import turn_products
 from memline.passes.slim import slim
@@ -75,16 +75,11 @@ def _slim(graph: Graph, move: SlimTape) -> Graph:
 
 def tape_moves(graph: Graph) -> list[tuple[SlimTape, int]]:
     """Returns the moves that make the tapes of a graph's loops smaller, each with the bytes it saves."""
-    found = []
-
-    def look(scope: Graph, is_tail: bool) -> Graph:
-        if not is_tail:
-            for tape in tapes(scope):
-                found.append((SlimTape(tape.writer.outputs[min(tape.dropped)].name), tape.saved_bytes))
-        return scope
-
-    map_scopes(graph, look)
-    return found
+    return [
+        (SlimTape(tape.writer.outputs[min(tape.dropped)].name), tape.saved_bytes)
+        for scope in (graph, *loop_bodies(graph))
+        for tape in tapes(scope)
+    ]
 
 
 def region_of(graph: Graph, value: Value, axis: int) -> Region | None:
@@ -120,24 +115,6 @@ def apply_split(graph: Graph, move: SplitAxis, kept: frozenset[str], made: tuple
     if not found:
         raise PlanError(f"{move}: the program has no value {move.value}. Print the plan's graph for the names it has.")
     return result
-
-
-def map_scopes(graph: Graph, transform: Callable[[Graph, bool], Graph], is_tail: bool = False) -> Graph:
-    """Returns the graph with `transform` applied to it and, before it, to every body inside it.
-
-    `transform` is called with a graph and whether it is a loop's tail, or inside one.
-    """
-    nodes = []
-    changed = False
-    for node in graph.nodes:
-        if isinstance(node, Loop):
-            body = map_scopes(node.body, transform, is_tail)
-            tail = map_scopes(node.tail, transform, True) if node.tail is not None else None
-            if body is not node.body or tail is not node.tail:
-                changed = True
-                node = replace(node, body=body, tail=tail)
-        nodes.append(node)
-    return transform(Graph(graph.inputs, tuple(nodes), graph.outputs) if changed else graph, is_tail)
 
 
 def _value_named(graph: Graph, name: str) -> Value | None:

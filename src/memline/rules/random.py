@@ -2,7 +2,8 @@
 
 JAX's default generator, Threefry-2x32 (Salmon et al., SC 2011) with ``jax_threefry_partitionable``, makes the
 element at row-major place n of an array from the key and n alone. So a chunk is made by counting from its own places.
-Other generators, and the older way of counting, draw an array as a whole: only arrays of keys are cut for them.
+The older way of counting draws an array as a whole, so that only the axes of the keys are cut; other generators draw
+for a whole array of keys at once, and nothing of them is cut.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from memline.rules.table import Dim, Member, Shape
 
 _random_bits = compat.named_primitive("random_bits")
 _threefry2x32 = compat.named_primitive("threefry2x32")
-_of_one_operand = map(compat.named_primitive, ("random_seed", "random_wrap", "random_unwrap"))
-_of_keys_and_numbers = map(compat.named_primitive, ("random_fold_in", "random_gamma"))
+_of_one_operand = tuple(map(compat.named_primitive, ("random_seed", "random_wrap", "random_unwrap")))
+_of_keys_and_numbers = tuple(map(compat.named_primitive, ("random_fold_in", "random_gamma")))
 
 _LARGEST = 1 << 32
 """Places are counted in 32 bits."""

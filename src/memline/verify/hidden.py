@@ -9,10 +9,9 @@ library, which keeps what it is given in a pool for each thread, and the next st
 
 from __future__ import annotations
 
-import functools
-import os
 from typing import Any
 
+from memline.devices import thread_count
 from memline.verify.hlo import Computation, Instruction, computations
 from memline.verify.scratch import LAWS, Site, kept_scratch, library_scratch, library_thread_scratch
 
@@ -47,17 +46,6 @@ def hidden_bytes_of_text(text: str, threads: int) -> int:
     by_threads = max((library_thread_scratch(parts[name], threads) for name in _in_library(parts)), default=0)
     kept = max((kept_scratch(part, threads) for part in parts.values()), default=0)
     return kept + by_threads + max((totals[name, False] for name, part in parts.items() if part.is_entry), default=0)
-
-
-@functools.cache
-def thread_count() -> int:
-    """Returns how many threads XLA:CPU computes with."""
-    for name in ("PJRT_NPROC", "NPROC"):
-        if os.environ.get(name, "").isdigit():
-            return max(1, int(os.environ[name]))
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _total(
