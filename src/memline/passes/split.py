@@ -247,7 +247,8 @@ class _Splitter:
         start = builder.value(compat.shaped((), np.dtype(np.int32)), f"%i{suffix}")
         pieces: dict[tuple[Value, Along], Value] = {}
         inputs = [start]
-        used: set[str] = set()
+        # A value that is computed again may also be read as it was stored, in other pieces.
+        used = {f"{v.name}@{self.serial}" for op in parts.ops for v in op.outputs}
 
         def unique(name: str) -> str:
             while name in used:
