@@ -3,8 +3,8 @@
 With a loop's body cut along an axis, what it folds along that axis is only a *part*: parts of all chunks
 add up to the whole. A part stays one through linear ops (`a * part`, `part @ w`, `part + part`), so that a
 result of the loop that is a part can be summed outside. A carry to which parts are added, and nothing else
-is done, takes its sum from one chunk on to the next. A value that no piece and no part meets is the same
-for every chunk.
+is done, takes its sum from one chunk on to the next; one of half precision would lose small parts that way,
+and gets the sum of each chunk at once. A value that no piece and no part meets is the same for every chunk.
 """
 
 from __future__ import annotations
@@ -30,9 +30,14 @@ class Merge(Enum):
     """Parts are added up."""
     CARRY = "carry"
     """The carry that one chunk ends with is the one that the next begins with."""
+    ADDED = "added"
+    """Every chunk begins with zeros, and what it ends with is added to the carry."""
     SAME = "same"
     """Every chunk makes the same."""
 
+
+GOING_ON = frozenset([Merge.CARRY, Merge.ADDED])
+"""How a carry is merged that each chunk does not begin where the whole does."""
 
 _PART = -1
 """The mark of a part; a carry that parts were added to has its position as its mark; other values have none."""
@@ -111,14 +116,19 @@ class _Walk:
                 raise _NotLinearError
             if not is_carried and mark not in (None, _PART):
                 raise _NotLinearError
-            merges[position] = Merge.SAME if mark is None else Merge.CARRY if is_carried else Merge.SUM
+            if mark is None:
+                merges[position] = Merge.SAME
+            elif is_carried:
+                merges[position] = Merge.CARRY if folds.wide_dtype(v.dtype) == v.dtype else Merge.ADDED
+            else:
+                merges[position] = Merge.SUM
         return merges
 
     def _cut(self, node: Node) -> None:
         """A node that reads pieces: what else it reads must be the same for every chunk."""
         merged = self.inner[node] if isinstance(node, Loop) else {}
         first_carry = len(node.inputs) - len(node.carried) if isinstance(node, Loop) else 0
-        goes_on = {first_carry + at for at, merge in merged.items() if merge is Merge.CARRY}
+        goes_on = {first_carry + at for at, merge in merged.items() if merge in GOING_ON}
         for position, v in enumerate(node.inputs):
             if position not in goes_on and v in self.mark:
                 raise _NotLinearError
@@ -131,7 +141,7 @@ class _Walk:
         for at, merge in merged.items():
             if merge is Merge.SUM:
                 self._set([node.outputs[at]], _PART)
-            elif merge is Merge.CARRY:
+            elif merge in GOING_ON:
                 self._set([node.outputs[at]], self._carried_on(node.carried[at]))
 
     def _carried_on(self, first: Value) -> int:
@@ -159,7 +169,12 @@ class _Walk:
         parts = [mark == _PART for mark in marks]
         if any(mark not in (None, _PART) for mark in marks) or sum(parts) != 1:
             raise _NotLinearError
-        if op.kind in _MOVES or op.kind in _PRODUCTS or (op.kind == "div" and parts[0]) or _is_float_to_float(op):
+        part = op.inputs[parts.index(True)]
+        if op.kind in _MOVES or _is_float_to_float(op):
+            return _PART
+        if op.kind in _PRODUCTS and (_is_inexact(part) or part.dtype == op.outputs[0].dtype):
+            return _PART  # an integer that wrapped around in the sum would not in a wider product
+        if op.kind == "div" and parts[0] and _is_inexact(part):
             return _PART
         raise _NotLinearError
 
@@ -183,6 +198,10 @@ class _Walk:
 
 def _adds_up(dim: Dim) -> bool:
     return dim.fold is not None and folds.fold_named(dim.fold).combine is lax.add_p
+
+
+def _is_inexact(v: Value) -> bool:
+    return jnp.issubdtype(v.dtype, np.inexact)
 
 
 def _is_float_to_float(op: Op) -> bool:

@@ -141,7 +141,7 @@ class _Growth:
             merged = merges_of(self.loop, self.along, self.dims, {n: t.merged for n, t in self.inner.items()})
         except _Blocked:
             return None
-        if merged is None:
+        if merged is None or not self.along:  # without pieces, it is the same for every chunk
             return None
         dim = self._dim_outside()
         if not can_be_cut(self.loop, dim):
@@ -212,8 +212,8 @@ class _Growth:
         if isinstance(node, Op):
             return dim_of_op(node, along, self.steps, operand=operand, result=result)
         through = way_through(node, along, self.steps, operand=operand, result=result)
-        if through is None:
-            return None
+        if through is None or (through.is_sequential and node.carried):
+            return None  # a shorter run begins with what the run before ends with, in the same step of this loop
         self.inner[node] = through
         return through.dim
 

@@ -112,7 +112,10 @@ def _cut_body(loop: Loop, through: Through, size: int, suffix: str) -> Graph:
 
     env = {v: renamed(v) for v in body.inputs}
     inputs = [env[v] for v in body.inputs]
-    place = Value(compat.shaped((), np.dtype(np.int32)), f"%p{scope}{suffix}")
+    name = f"%p{scope}{suffix}"
+    while any(v.name == name for v in inputs):  # the place of an earlier split
+        name += "'"
+    place = Value(compat.shaped((), np.dtype(np.int32)), name)
     if through.wants_place:
         inputs.insert(1 + len(loop.sliced) + len(loop.whole), place)
 

@@ -19,18 +19,24 @@ def first_accumulators(builder: Builder, loop: Loop, merges: Merges) -> list[Val
     for at, merge in merges.items():
         if merge is Merge.CARRY:
             found.append(loop.carried[at])
+        elif merge is Merge.ADDED:
+            found.extend(builder.call(_widened, loop.carried[at], source=loop.source))
         else:
             found.extend(builder.call(_zeros(loop.outputs[at], merge), source=loop.source))
     return found
 
 
-def carried_on(loop: Loop, merges: Merges, accumulators: Sequence[Value], operands: Sequence[Value]) -> list[Value]:
-    """Returns a loop's operands with the carries that go on from the chunk before."""
+def carried_on(
+    builder: Builder, loop: Loop, merges: Merges, accumulators: Sequence[Value], operands: Sequence[Value]
+) -> list[Value]:
+    """Returns a loop's operands with the carries that a chunk begins with: those of the chunk before, or zeros."""
     changed = list(operands)
     first_carry = len(operands) - len(loop.carried)
     for (at, merge), accumulator in zip(merges.items(), accumulators, strict=True):
         if merge is Merge.CARRY:
             changed[first_carry + at] = accumulator
+        elif merge is Merge.ADDED:
+            [changed[first_carry + at]] = builder.call(_zeros(loop.carried[at], merge), source=loop.source)
     return changed
 
 
@@ -40,7 +46,7 @@ def merge_results(
     """Appends the merging of one chunk's results; returns the new accumulators."""
     merged = []
     for (at, merge), accumulator in zip(merges.items(), accumulators, strict=True):
-        if merge is Merge.SUM:
+        if merge in (Merge.SUM, Merge.ADDED):
             merged.extend(builder.call(_add, accumulator, results[at]))
         else:
             merged.append(results[at])
@@ -50,6 +56,10 @@ def merge_results(
 def _zeros(v: Value, merge: Merge) -> Any:
     dtype = wide_dtype(v.dtype) if merge is Merge.SUM else v.dtype
     return lambda: jnp.zeros(v.shape, dtype)
+
+
+def _widened(first: Any) -> Any:
+    return first.astype(wide_dtype(first.dtype))
 
 
 def _add(total: Any, part: Any) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from memline import compat
 from memline.analysis.axes import Region, outside
 from memline.analysis.links import Along
-from memline.analysis.merges import Merge
+from memline.analysis.merges import GOING_ON
 from memline.ir.build import Builder
 from memline.ir.dead import drop_dead
 from memline.ir.graph import Graph, Loop, Node, Op, Slice, Source, Stack, Value
@@ -62,7 +62,7 @@ class _Splitter:
         self.region = region
         self.chunk = chunk
         self.stored = region.escapes | keep
-        self.serial = sum(isinstance(n, Loop) for n in region.graph.nodes)
+        self.serial = _loops_in(region.graph)
         self.scope = _scope_of(region.graph)
         self.builder = Builder(f"%s{self.serial}{self.scope}.")
         self.pending = {node: index for index, node in enumerate(outside(region))}
@@ -164,11 +164,11 @@ class _Splitter:
         self.serial += 1
 
     def _carries_that_go_on(self, node: Node) -> set[int]:
-        """Returns which operands of a loop are carries that each chunk takes from the one before it."""
+        """Returns which operands of a loop are carries that chunks begin with as the accumulators have it."""
         if not isinstance(node, Loop):
             return set()
         first = len(node.inputs) - len(node.carried)
-        return {first + at for at, merge in self.region.merged(node).items() if merge is Merge.CARRY}
+        return {first + at for at, merge in self.region.merged(node).items() if merge in GOING_ON}
 
     def _first_accumulators(self, node: Node) -> list[Value]:
         if isinstance(node, Loop):
@@ -248,7 +248,8 @@ class _Splitter:
         start = builder.value(compat.shaped((), np.dtype(np.int32)), f"%i{suffix}")
         pieces: dict[tuple[Value, Along], Value] = {}
         inputs = [start]
-        used: set[str] = set()
+        # A value that is computed again may also be read as it was stored, in other pieces.
+        used = {f"{v.name}@{self.serial}" for op in parts.ops for v in op.outputs}
 
         def unique(name: str) -> str:
             while name in used:
@@ -295,7 +296,7 @@ class _Splitter:
                 if op in parts.restored:
                     accs = restore(builder, start, self.chunk, [whole[v] for v in self.checkpoints[op]])
                 merges = region.merged(op) if accs else {}
-                operands = carried_on(op, merges, accs, operands)
+                operands = carried_on(builder, op, merges, accs, operands)
                 results = cut_loop(builder, op, region.through[op], operands, size, f"@{self.serial}", start)
                 if op in carries:
                     new_accumulators.extend(merge_results(builder, merges, accs, results))
@@ -347,6 +348,11 @@ def _initial(fold: folds.Fold, op: Op, held: list[bool]) -> tuple[Any, Callable[
         return fold.init(op, [next(given) if is_whole else None for is_whole in held])
 
     return (op, "init"), init
+
+
+def _loops_in(graph: Graph) -> int:
+    """Returns how many loops there are, those in bodies included: every split makes them more."""
+    return sum(1 + _loops_in(node.body) for node in graph.nodes if isinstance(node, Loop))
 
 
 def _scope_of(graph: Graph) -> str:
