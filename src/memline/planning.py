@@ -182,7 +182,7 @@ def make_planned(
 
 def prepared_graph(closed: Any, platform: str) -> Graph:
     """Returns the graph of a closed jaxpr in the form that planning begins with on a platform."""
-    graph = from_jaxpr(closed, platform=platform, open_scans=True)
+    graph = from_jaxpr(closed, platform=platform, open_bodies=True)
     if platform == "cpu":
         graph = canonical_convolutions(graph)
     return orient_products(graph, machine_for(platform))

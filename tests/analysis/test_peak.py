@@ -164,9 +164,9 @@ class TestAccount:
         region = region_of(graph, max(graph.producer, key=lambda v: v.size_bytes), 0)
         assert region is not None
         found = peak_of(split(region, 40), CPU)
-        inner = [m for m in found.moments if m.loops]
+        inner = [m for m in found.moments if m.around]
         assert inner
-        assert all(isinstance(loop, Loop) for m in inner for loop in m.loops)
+        assert all(isinstance(loop, Loop) for m in inner for loop in m.around)
         assert found.worst in inner
 
     def test_a_smaller_chunk_never_plans_more(self):

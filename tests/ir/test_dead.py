@@ -20,7 +20,7 @@ X, W = normal(9, 5), normal(5, 5, seed=1)
 
 
 def graph_of(fun: Any, *args: Any) -> Graph:
-    return from_jaxpr(jax.make_jaxpr(fun)(*args), open_scans=True)
+    return from_jaxpr(jax.make_jaxpr(fun)(*args), open_bodies=True)
 
 
 def the_loop(graph: Graph) -> Loop:

@@ -22,7 +22,7 @@ MIB = 2**20
 
 
 def opened(fun: Any, *args: Any) -> Graph:
-    graph = from_jaxpr(jax.make_jaxpr(fun)(*args), open_scans=True)
+    graph = from_jaxpr(jax.make_jaxpr(fun)(*args), open_bodies=True)
     check(graph)
     return graph
 
@@ -105,7 +105,7 @@ def test_names_are_unique_through_all_scopes():
 
 
 def test_some_scans_stay_ops():
-    """Those that the user unrolls, those with side effects, and empty ones."""
+    """Those with side effects, and empty ones."""
     x = normal(4, 3)
 
     def noisy(c: Any, row: Any) -> Any:
@@ -113,7 +113,6 @@ def test_some_scans_stay_ops():
         return c, row
 
     for fun in (
-        lambda x: lax.scan(lambda c, row: (c + row, c), x[0], x, unroll=2),
         lambda x: lax.scan(noisy, x[0], x),
         lambda x: lax.scan(lambda c, row: (c + row, c), x[0], x[:0]),
     ):

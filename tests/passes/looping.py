@@ -23,7 +23,7 @@ QUICK = {"xla_backend_optimization_level": 0}
 
 def opened(fun: Any, *args: Any) -> Graph:
     """The graph of a function, its scans opened; it is legal."""
-    graph = from_jaxpr(jax.make_jaxpr(fun)(*args), open_scans=True)
+    graph = from_jaxpr(jax.make_jaxpr(fun)(*args), open_bodies=True)
     check(graph)
     return graph
 

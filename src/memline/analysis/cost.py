@@ -17,6 +17,8 @@ from memline.analysis.products import product_of, product_seconds, turned_second
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.rules import table
 
+_TURNS_OF_A_WHILE = 10
+"""How often a `while` is taken to turn: nobody knows beforehand, and plans for its body do not depend on it."""
 _ROW_BY_ROW = frozenset(["top_k", "sort"])
 _CONTRACTIONS = frozenset(["conv_general_dilated", "triangular_solve", "cholesky"])
 
@@ -58,6 +60,9 @@ def node_seconds(
         inner = _body_seconds(node.body, fusion, machine, True) + machine.loop_s
         inner += sum(_move(_chunk_bytes(v, node), machine) for v in node.outputs[len(node.carried) :])
         return inner * node.length / node.chunk
+    if node.bodies:
+        spent = [_body_seconds(body, fusion, machine, node.kind == "while") for body in node.bodies]
+        return max(spent) if node.kind == "cond" else sum(spent) * _TURNS_OF_A_WHILE
     return 0.0 if is_view(node) else op_seconds(node, buffers, given, fusion, machine, in_loop)
 
 

@@ -38,8 +38,10 @@ class Moment:
     """What is held while one node runs."""
 
     node: Node
-    loops: tuple[Loop, ...]
-    """The loops that the node is in, outermost first."""
+    around: tuple[Node, ...]
+    """The loops and branches that the node is in, outermost first."""
+    scopes: tuple[Graph, ...]
+    """Their bodies that it is in, outermost first."""
     total_bytes: int
     live: tuple[Value, ...]
     """The temporaries held, biggest first, those of the enclosing loops' surroundings included."""
@@ -77,12 +79,14 @@ class Peak:
     def excess_bytes(self, limit_bytes: int) -> int:
         """The bytes over the limit, summed over the graph's nodes: how far there is still to go.
 
-        A loop counts once, at its worst, so that a split inside it does not seem to make it worse.
+        A loop counts once, at its worst, so that a split inside it does not seem to make it worse; of branches each
+        counts, so that a split inside one of them is seen to help.
         """
-        over: dict[Node, int] = {}
+        over: dict[tuple[Node | Graph, ...], int] = {}
         for m in self.moments:
             if m.total_bytes > limit_bytes:
-                outermost = m.loops[0] if m.loops else m.node
+                branches = (body for node, body in zip(m.around, m.scopes, strict=True) if node.kind == "cond")
+                outermost = (m.around[0] if m.around else m.node, *branches)
                 over[outermost] = max(over.get(outermost, 0), m.total_bytes - limit_bytes)
         return sum(over.values())
 
@@ -95,7 +99,7 @@ def peak_of(graph: Graph, fusion: FusionModel, alias_bytes: int = 0) -> Peak:
     outputs = sum(v.size_bytes for v in made) + sum(v.size_bytes for v in passed)
     fixed = arguments + outputs - alias_bytes
     walker = _Walker(fusion)
-    walker.walk(graph, fixed, (), (), held=frozenset(made))
+    walker.walk(graph, fixed, (), (), (), held=frozenset(made))
     return Peak(arguments, outputs, alias_bytes, tuple(walker.moments))
 
 
@@ -109,10 +113,12 @@ class _Walker:
         graph: Graph,
         base_bytes: int,
         outer: tuple[Value, ...],
-        loops: tuple[Loop, ...],
+        around: tuple[Node, ...],
+        scopes: tuple[Graph, ...],
         held: frozenset[Value],
     ) -> None:
         """Appends a moment for each node; `held` are results whose buffers `base_bytes` has already."""
+        loop = around[-1] if around and isinstance(around[-1], Loop) else None
         buffers = self.fusion.materialised(graph)
         root = _view_roots(graph)
         held = held | {root(v) for v in held}
@@ -120,15 +126,15 @@ class _Walker:
         last_use = _last_uses(graph, nodes, self.fusion, buffers, root)
         inputs = set(graph.inputs)
         live: dict[Value, int] = {}
-        if loops:  # chunks that the body copies out of what it slices
-            for v in graph.inputs[1 : 1 + len(loops[-1].sliced)]:
+        if loop is not None:  # chunks that the body copies out of what it slices
+            for v in graph.inputs[1 : 1 + len(loop.sliced)]:
                 if v in buffers and v in last_use:
                     live[v] = v.size_bytes
         total = sum(live.values())
         ends: dict[int, list[Value]] = {}
         for v, index in last_use.items():
             ends.setdefault(index, []).append(v)
-        in_place = _in_place_results(graph, len(loops[-1].carried) if loops else 0)
+        in_place = _in_place_results(graph, len(loop.carried) if loop is not None else 0)
         for index, node in enumerate(nodes):
             new = {
                 v: v.size_bytes
@@ -149,12 +155,13 @@ class _Walker:
                 reused = sum(live[v] for v in node.carried if v in dying)
             during = base_bytes + total + sum(new.values()) - reused + workspace_bytes(node)
             if self.fusion.hides_scratch:
-                during += scratch_bytes(node, in_loop=bool(loops))
+                during += scratch_bytes(node, in_loop=bool(around))
             held_now = tuple(sorted((*live, *new), key=_SIZE, reverse=True)) + outer
-            self.moments.append(Moment(node, loops, during, held_now[:64]))
-            if isinstance(node, Loop):
-                carried_out = frozenset()
-                self.walk(node.body, during, held_now, (*loops, node), carried_out)
+            self.moments.append(Moment(node, around, scopes, during, held_now[:64]))
+            for body in node.bodies[:1] if isinstance(node, Loop) else node.bodies:
+                # A branch writes the results themselves; what a loop carries is there beside what it makes of it.
+                written = frozenset(body.outputs) if node.kind == "cond" else frozenset()
+                self.walk(body, during, held_now, (*around, node), (*scopes, body), written)
             for v in dying:
                 total -= live.pop(v)
             for v, size_bytes in new.items():

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from memline import compat
 from memline.ir.graph import Graph, Loop, Op, Value
@@ -76,6 +77,9 @@ def _check_constant(value: Value, by: str) -> None:
 
 def _check_op(op: Op, here: str) -> None:
     """An op's results are those that JAX infers from its operands and params."""
+    if op.bodies:
+        _check_bodies(op, here)
+        return
     if not all(compat.is_array_aval(v.aval) for v in op.inputs):
         return  # tokens and references cannot be evaluated on their own
     operands = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in op.inputs]
@@ -86,6 +90,28 @@ def _check_op(op: Op, here: str) -> None:
     expected = [(x.shape, x.dtype) for x in inferred]
     found = [_type(v) for v in op.outputs]
     _require(found == expected, f"{here} has results {_types_text(found)}, JAX infers {_types_text(expected)}")
+
+
+def _check_bodies(op: Op, here: str) -> None:
+    """What a `while` or a `cond` runs takes its operands and gives its results."""
+    operands, results = [_type(v) for v in op.inputs], [_type(v) for v in op.outputs]
+    if op.kind == "cond":
+        expected = [(operands[1:], results)] * len(op.bodies)
+    else:
+        n_test, n_body = op.params["cond_nconsts"], op.params["body_nconsts"]
+        _require(operands[n_test + n_body :] == results, f"{here} begins with other types than it ends with")
+        of_test = [*operands[:n_test], *results]
+        # A batched test has axes; each element then stops by itself.
+        tests = [_type(v) for v in op.bodies[0].outputs]
+        _require(
+            len(tests) == 1 and tests[0][1] == np.bool_, f"body 0 of {here} gives {_types_text(tests)}, for a bool"
+        )
+        expected = [(of_test, tests), (operands[n_test:], results)]
+    for number, (body, (takes, gives)) in enumerate(zip(op.bodies, expected, strict=True)):
+        where = f"body {number} of {here}"
+        _compare(body.inputs, takes, f"{where} takes")
+        _compare(body.outputs, gives, f"{where} gives")
+        _check_scope(body, where)
 
 
 def _check_loop(loop: Loop, here: str) -> None:

@@ -32,8 +32,8 @@ def drop_dead(graph: Graph) -> Graph:
 
 
 def _has_effects(node: Node) -> bool:
-    if isinstance(node, Op):
-        return bool(node.effects)
+    if isinstance(node, Op) and node.effects:
+        return True
     return any(_has_effects(inner) for body in node.bodies for inner in body.nodes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,8 @@ def to_jaxpr(graph: Graph) -> Any:
     >>> [eqn.primitive.name for eqn in to_jaxpr(graph).jaxpr.eqns]
     ['add']
     """
-    args = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in graph.inputs]
+    weak = (getattr(v.aval, "weak_type", False) for v in graph.inputs)
+    args = [jax.ShapeDtypeStruct(v.shape, v.dtype, weak_type=w) for v, w in zip(graph.inputs, weak, strict=True)]
     return jax.make_jaxpr(lambda *xs: evaluate(graph, xs))(*args)
 
 
@@ -35,7 +37,10 @@ def evaluate(graph: Graph, args: Sequence[Any]) -> list[Any]:
 
     for node in graph.nodes:
         inputs = [read(v) for v in node.inputs]
-        outputs = _run_loop(node, inputs) if isinstance(node, Loop) else _run_op(node, inputs)
+        if isinstance(node, Loop):
+            outputs = _run_loop(node, inputs)
+        else:
+            outputs = _run_bodies(node, inputs) if node.bodies else _run_op(node, inputs)
         env.update(zip(node.outputs, outputs, strict=True))
     return [read(v) for v in graph.outputs]
 
@@ -44,6 +49,21 @@ def _run_op(op: Op, inputs: Sequence[Any]) -> list[Any]:
     # JAX folds an op on constants with NumPy, which warns of a cast to infinity; the program may want it.
     with np.errstate(over="ignore", invalid="ignore"):
         return compat.bind(op.primitive, op.params, inputs, op.context)
+
+
+def _run_bodies(op: Op, inputs: Sequence[Any]) -> list[Any]:
+    """Runs a `while` or a `cond`."""
+    if op.kind == "cond":
+        index, *operands = inputs
+        branches = [functools.partial(_run_body, body) for body in op.bodies]
+        return list(lax.switch(index, branches, *operands))
+    # Not `lax.while_loop`: under `vmap` the test of this primitive may have axes, each element stopping by itself.
+    test, body = (to_jaxpr(body) for body in op.bodies)
+    return compat.bind(op.primitive, {**op.params, "cond_jaxpr": test, "body_jaxpr": body}, inputs, op.context)
+
+
+def _run_body(body: Graph, *args: Any) -> list[Any]:
+    return evaluate(body, args)
 
 
 def _run_loop(loop: Loop, inputs: Sequence[Any]) -> list[Any]:

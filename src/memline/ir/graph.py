@@ -75,6 +75,9 @@ class Op:
     source: Source | None = None
     context: Any = field(default=None, repr=False)
     effects: frozenset[Any] = frozenset()
+    bodies: tuple[Graph, ...] = ()
+    """What the op runs: a `while` its test and its body, a `cond` one of its branches. Constants of the test and of
+    the body come first among a `while`'s operands; a `cond`'s first operand says which branch."""
 
     @property
     def kind(self) -> str:
@@ -174,10 +177,9 @@ class Graph:
             for v in node.inputs:
                 if v.is_const:
                     found.setdefault(v)
-            if isinstance(node, Loop):
-                for body in node.bodies:
-                    for v in body.consts:
-                        found.setdefault(v)
+            for body in node.bodies:
+                for v in body.consts:
+                    found.setdefault(v)
         for v in self.outputs:
             if v.is_const:
                 found.setdefault(v)
@@ -185,8 +187,9 @@ class Graph:
 
     @cached_property
     def size(self) -> int:
-        """The number of nodes, those of loop bodies included."""
-        return sum(1 + (node.body.size if isinstance(node, Loop) else 0) for node in self.nodes)
+        """The number of nodes, those of bodies included, those of tails not."""
+        inside = (node.bodies[:1] if isinstance(node, Loop) else node.bodies for node in self.nodes)
+        return len(self.nodes) + sum(body.size for bodies in inside for body in bodies)
 
     def values(self) -> Iterator[Value]:
         """Yields the inputs and every value made by a node of this graph (not of loop bodies)."""

@@ -1,4 +1,4 @@
-"""A graph and the bodies of the loops in it, at any depth: what is looked at or changed wherever it is."""
+"""A graph and the bodies of the nodes in it, at any depth: what is looked at or changed wherever it is."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from memline.ir.graph import Graph, Loop
 
 
 def loop_bodies(graph: Graph) -> Iterator[Graph]:
-    """Returns the bodies of all loops of a graph, each before those inside it; tails are left out."""
+    """Returns the bodies of all loops and branches of a graph, each before those inside it; tails are left out."""
     for node in graph.nodes:
-        if isinstance(node, Loop):
-            yield node.body
-            yield from loop_bodies(node.body)
+        for body in node.bodies[:1] if isinstance(node, Loop) else node.bodies:
+            yield body
+            yield from loop_bodies(body)
 
 
 def map_scopes(graph: Graph, transform: Callable[[Graph, bool], Graph], is_tail: bool = False) -> Graph:
@@ -30,5 +30,10 @@ def map_scopes(graph: Graph, transform: Callable[[Graph, bool], Graph], is_tail:
             if body is not node.body or tail is not node.tail:
                 changed = True
                 node = replace(node, body=body, tail=tail)
+        elif node.bodies:
+            bodies = tuple(map_scopes(body, transform, is_tail) for body in node.bodies)
+            if any(new is not old for new, old in zip(bodies, node.bodies, strict=True)):
+                changed = True
+                node = replace(node, bodies=bodies)
         nodes.append(node)
     return transform(Graph(graph.inputs, tuple(nodes), graph.outputs) if changed else graph, is_tail)

@@ -39,9 +39,13 @@ def graph_text(graph: Graph, indent: int = 0) -> str:
         if const.shape != ():
             lines.append(f"{pad}const {const.name} {const.aval.str_short()}")
     for node in graph.nodes:
-        lines.extend(_loop_lines(node, indent) if isinstance(node, Loop) else [_op_line(node, indent)])
+        lines.extend(_loop_lines(node, indent) if isinstance(node, Loop) else _op_lines(node, indent))
     lines.append(f"{pad}return " + " ".join(value_text(v) for v in graph.outputs))
     return "\n".join(lines)
+
+
+def _op_lines(op: Op, indent: int) -> list[str]:
+    return [_op_line(op, indent), *(graph_text(body, indent + 1) for body in op.bodies)]
 
 
 def _op_line(op: Op, indent: int) -> str:

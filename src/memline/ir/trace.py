@@ -1,10 +1,11 @@
 """From a function, or a jaxpr, to a graph: calls inlined, dead nodes dropped, equal nodes merged.
 
-`while` and `cond` stay as ops that hold their inner jaxprs; a `scan` does too, or becomes a `Loop` of one
-step at a time whose body can be planned. `platform_dependent` is resolved for the platform that the
-program will run on: left alone, its `platform_index` and `cond` would block every region that touches
-them. An `optimization_barrier` of several values becomes one for each, which still keeps what is computed
-again from being merged with what it repeats.
+`while`, `cond` and `scan` stay as ops that hold their inner jaxprs; or, to be planned, a `scan` becomes a `Loop`
+of one step at a time, and `while` and `cond` ops that hold graphs. `platform_dependent` is resolved for the
+platform that the program will run on: left alone, its `platform_index` and `cond` would block every region that
+touches them. Of a `custom_linear_solve` the solver runs; how it is differentiated has been settled by then. An
+`optimization_barrier` of several values becomes one for each, which still keeps what is computed again from
+being merged with what it repeats.
 """
 
 from __future__ import annotations
@@ -54,15 +55,16 @@ def trace(fun: Callable[..., Any], *args: Any, platform: str | None = None) -> G
     return from_jaxpr(jax.make_jaxpr(fun)(*args), platform=platform)
 
 
-def from_jaxpr(closed: Any, *, platform: str | None = None, open_scans: bool = False) -> Graph:
+def from_jaxpr(closed: Any, *, platform: str | None = None, open_bodies: bool = False) -> Graph:
     """Returns the graph of a closed jaxpr.
 
     Args:
       closed: the closed jaxpr.
       platform: where the program will run; by default the platform of the default device.
-      open_scans: whether a `scan` becomes a `Loop` of one step at a time, whose body can be planned, or stays an op.
+      open_bodies: whether what loops and branches run becomes graphs that can be planned: a `scan` a `Loop` of one
+        step at a time, a `while` or `cond` an op with bodies.
     """
-    tracer = _Inliner(platform or jax.default_backend(), open_scans=open_scans)
+    tracer = _Inliner(platform or jax.default_backend(), open_bodies=open_bodies)
     inputs = tuple(tracer.fresh(v.aval) for v in closed.jaxpr.invars)
     consts = [tracer.const(c) for c in closed.consts]
     outputs = tracer.run(closed.jaxpr, consts, inputs)
@@ -72,9 +74,9 @@ def from_jaxpr(closed: Any, *, platform: str | None = None, open_scans: bool = F
 class _Inliner:
     """Walks a jaxpr and the jaxprs it calls, writing one flat list of nodes."""
 
-    def __init__(self, platform: str, *, open_scans: bool, outer: _Inliner | None = None) -> None:
+    def __init__(self, platform: str, *, open_bodies: bool, outer: _Inliner | None = None) -> None:
         self.platform = platform
-        self.open_scans = open_scans
+        self.open_bodies = open_bodies
         self.nodes: list[Node] = []
         self._count = 0
         self._seen: dict[Any, Op] = {}
@@ -130,8 +132,21 @@ class _Inliner:
             if inputs[0].is_const:
                 index = int(np.clip(int(np.asarray(inputs[0].const)), 0, len(params["branches"]) - 1))
                 return self._call(params["branches"][index], inputs[1:])
-        if name == "scan" and self.open_scans and not eqn.effects and params["length"] > 0 and params["unroll"] == 1:
-            return self._scan(eqn, inputs)
+        if self.open_bodies and not eqn.effects:
+            if name == "scan" and params["length"] > 0:
+                return self._scan(eqn, inputs)
+            if name == "cond":
+                return self._opened(eqn, inputs, params["branches"], {})
+            if name == "while":
+                counts = {key: params[key] for key in ("cond_nconsts", "body_nconsts")}
+                return self._opened(eqn, inputs, (params["cond_jaxpr"], params["body_jaxpr"]), counts)
+        if name == "custom_linear_solve":
+            lengths, jaxprs = params["const_lengths"], params["jaxprs"]
+            first = lengths.matvec + lengths.vecmat
+            after = first + lengths.solve + lengths.transpose_solve
+            return self._call(jaxprs.solve, [*inputs[first : first + lengths.solve], *inputs[after:]])
+        if name == "device_put" and all(place is None for place in params["devices"]):
+            return inputs
         if name == "optimization_barrier":
             return [self._op(eqn, [v], [var]).outputs[0] for v, var in zip(inputs, eqn.outvars, strict=True)]
         return self._op(eqn, inputs, eqn.outvars).outputs
@@ -141,13 +156,27 @@ class _Inliner:
             return self.run(callee.jaxpr, [self.const(c) for c in callee.consts], inputs)
         return self.run(callee, [], inputs)
 
+    def _opened(self, eqn: Any, inputs: list[Value], callees: Sequence[Any], params: dict[str, Any]) -> Sequence[Value]:
+        """Writes a `while` or a `cond` with graphs for what it runs."""
+        bodies = []
+        for callee in callees:
+            inner = _Inliner(self.platform, open_bodies=True, outer=self)
+            inner._calls = [*self._calls, eqn]
+            args = tuple(inner.fresh(v.aval) for v in callee.jaxpr.invars)
+            results = inner._call(callee, args)
+            bodies.append(drop_dead(Graph(args, tuple(inner.nodes), tuple(results))))
+        outputs = tuple(self.fresh(v.aval) for v in eqn.outvars)
+        op = Op(eqn.primitive, params, tuple(inputs), outputs, self._source(eqn), eqn.ctx, bodies=tuple(bodies))
+        self.nodes.append(op)
+        return op.outputs
+
     def _scan(self, eqn: Any, inputs: list[Value]) -> Sequence[Value]:
         """Writes a scan as a loop of one step at a time."""
         params = eqn.params
         first, n_carried = compat.scan_counts(params, len(inputs))
         last = first + n_carried
         given, carried, sliced = inputs[:first], inputs[first:last], inputs[last:]
-        inner = _Inliner(self.platform, open_scans=True, outer=self)
+        inner = _Inliner(self.platform, open_bodies=True, outer=self)
         inner._calls = [*self._calls, eqn]
         start = Value(compat.shaped((), np.dtype(np.int32)), f"%i{inner._scope}")
         source = self._source(eqn)

@@ -20,6 +20,7 @@ from memline.analysis.merges import GOING_ON
 from memline.ir.build import Builder
 from memline.ir.dead import drop_dead
 from memline.ir.graph import Graph, Loop, Node, Op, Slice, Source, Stack, Value
+from memline.ir.scopes import loop_bodies
 from memline.passes.checkpoints import first_saved, restore, save
 from memline.passes.cutting import add_cut_op, cut_aval, cut_loop, cut_op
 from memline.passes.merging import carried_on, first_accumulators, merge_results
@@ -352,13 +353,14 @@ def _initial(fold: folds.Fold, op: Op, held: list[bool]) -> tuple[Any, Callable[
 
 def _loops_in(graph: Graph) -> int:
     """Returns how many loops there are, those in bodies included: every split makes them more."""
-    return sum(1 + _loops_in(node.body) for node in graph.nodes if isinstance(node, Loop))
+    return sum(isinstance(node, Loop) for scope in (graph, *loop_bodies(graph)) for node in scope.nodes)
 
 
 def _scope_of(graph: Graph) -> str:
     """Returns what tells this graph's made-up names from those of the graphs around it and inside it."""
     first = graph.inputs[0].name if graph.inputs else ""
-    return first.removeprefix("%i") if first.startswith("%i@") else ""
+    _, at, rest = first.partition("@")
+    return at + rest
 
 
 def _biggest_source(ops: Sequence[Node]) -> Source | None:

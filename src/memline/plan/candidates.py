@@ -116,7 +116,7 @@ def _promise(entry: _Entry) -> tuple[int, int]:
 
 def _scopes(graph: Graph, worst: Moment) -> list[Graph]:
     """Returns the graphs around the worst moment, innermost first."""
-    return [*(loop.body for loop in reversed(worst.loops)), graph]
+    return [*reversed(worst.scopes), graph]
 
 
 def _seeds(scope: Graph, worst: Moment) -> list[Value]:
@@ -253,9 +253,7 @@ class _Sizing:
                 names = frozenset(v.name for v in kept)
                 graph = apply_split(self.graph, move, names, made=(self.scope, new_scope))
             peak = self.target.peak(graph)
-            own = (
-                m.total_bytes for m in peak.moments if id(m.node) in loops or any(id(loop) in loops for loop in m.loops)
-            )
+            own = (m.total_bytes for m in peak.moments if any(id(node) in loops for node in (m.node, *m.around)))
             moves = (
                 *(Keep(v.name) for v in self.region.crossing if v in kept),
                 move,

@@ -13,7 +13,8 @@ from memline.analysis import cost
 from memline.analysis.fusion import model_for
 from memline.analysis.machine import machine_for
 from memline.analysis.peak import Moment, Peak
-from memline.ir.graph import Graph, Loop, Op
+from memline.ir.graph import Graph, Op
+from memline.ir.scopes import loop_bodies
 from memline.options import Options
 from memline.passes.products import slow_products
 from memline.plan.apply import apply_moves, tape_moves
@@ -294,17 +295,10 @@ def _reason(state: _State, candidate: Candidate, asked: Target) -> str:
 
 
 def _maker_text(graph: Graph, candidate: Candidate) -> str:
-    def find(scope: Graph) -> str | None:
+    for scope in (graph, *loop_bodies(graph)):
         if candidate.seed in scope.producer:
             return f"of {cost.node_name(scope.producer[candidate.seed])}"
-        for node in scope.nodes:
-            if isinstance(node, Loop):
-                found = find(node.body)
-                if found:
-                    return found
-        return None
-
-    return find(graph) or ""
+    return ""
 
 
 def _left_whole(graph: Graph, peak: Peak) -> tuple[str, ...]:
@@ -312,7 +306,7 @@ def _left_whole(graph: Graph, peak: Peak) -> tuple[str, ...]:
     threshold = max(peak.total_bytes // 64, 1)
     found: dict[str, None] = {}
     for node in graph.nodes:
-        if not isinstance(node, Op) or (table.dims_of(node) and not node.effects):
+        if not isinstance(node, Op) or node.bodies or (table.dims_of(node) and not node.effects):
             continue
         size_bytes = max((v.size_bytes for v in (*node.outputs, *node.inputs)), default=0)
         if size_bytes >= threshold or node.effects:

@@ -12,13 +12,10 @@ from memline import compat
 from memline.ir.trace import INLINED
 from memline.rules import table
 
-_LOOP = "a loop or branch of the user's: its body is not split yet"
 _ACROSS = "speaks with other devices: its axes are theirs"
 _ORDER = "an effect: it has its place in the program"
 _PLACE = "says where an array is kept"
 _WHOLE = {
-    "while": _LOOP,
-    "cond": _LOOP,
     "all_gather": _ACROSS,
     "all_to_all": _ACROSS,
     "axis_index": _ACROSS,
@@ -35,11 +32,16 @@ _WHOLE = {
     "sharding_constraint": _PLACE,
     "stage": _PLACE,
     "approx_top_k": "its answer depends on how much it sees at once",
-    "custom_linear_solve": "a solver of the user's, with functions of its own",
     "dce_sink": "keeps what would be dropped",
     "empty2": "an array that nobody has written yet",
     "rng_bit_generator": "draws from a state that each call moves on",
     "rng_uniform": "draws from a state that nobody holds",
+}
+
+_OPENED = {
+    "scan": "splits pass through it, or run along its steps; its body is planned",
+    "while": "what it runs is planned; splits do not pass through it",
+    "cond": "what it runs is planned; splits do not pass through it",
 }
 
 _FATES = ("split", "inlined", "opened", "whole", "undecided")
@@ -81,10 +83,10 @@ def _primitives() -> dict[str, Any]:
 def _fate(name: str, primitive: Any) -> Coverage:
     if table.has_axes_rule(primitive):
         return Coverage(name, "split")
-    if name in INLINED:
+    if name in INLINED or name == "custom_linear_solve":
         return Coverage(name, "inlined", "what it calls is planned in its place")
-    if name == "scan":
-        return Coverage(name, "opened", "its body is planned, a step at a time; one with an `unroll` stays whole")
+    if name in _OPENED:
+        return Coverage(name, "opened", _OPENED[name])
     if name in _WHOLE:
         return Coverage(name, "whole", _WHOLE[name])
     return Coverage(name, "undecided")
