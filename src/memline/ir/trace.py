@@ -140,7 +140,7 @@ class _Inliner:
             if name == "while":
                 counts = {key: params[key] for key in ("cond_nconsts", "body_nconsts")}
                 return self._opened(eqn, inputs, (params["cond_jaxpr"], params["body_jaxpr"]), counts)
-        if name == "custom_linear_solve":
+        if name == "custom_linear_solve" and self.open_bodies:  # not where it may yet be differentiated
             lengths, jaxprs = params["const_lengths"], params["jaxprs"]
             first = lengths.matvec + lengths.vecmat
             after = first + lengths.solve + lengths.transpose_solve
