@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -196,7 +199,19 @@ def _spec(memory_limit: Any, plan: Any, options: Any, device: Device | None) -> 
         raise ArgumentError(f"plan is a memline.Plan, not a {type(plan).__name__}; Plan.from_json reads its text")
     if options is not None and not isinstance(options, Options):
         raise ArgumentError(f"options is a memline.Options, not a {type(options).__name__}")
-    return Spec(parse_limit(memory_limit, device), plan, options or Options())
+    return Spec(parse_limit(memory_limit, device), plan, _with_plan_cache(options or Options()))
+
+
+def _with_plan_cache(options: Options) -> Options:
+    """Returns the options with the folder that the environment names, where they name none themselves."""
+    if options.plan_cache is None:
+        return replace(options, plan_cache=os.environ.get("MEMLINE_PLAN_CACHE", ""))
+    folder = Path(options.plan_cache).expanduser()
+    if options.plan_cache and folder.exists() and not folder.is_dir():
+        raise ArgumentError(
+            f"plan_cache is {options.plan_cache!r}, which is not a folder. Name one, or one to be made."
+        )
+    return options
 
 
 def _require_callable(fun: Any) -> None:

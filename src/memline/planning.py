@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -21,6 +21,8 @@ from memline.passes.canonical import canonical_convolutions
 from memline.passes.products import orient_products
 from memline.plan.plan import Decision, Plan
 from memline.plan.search import Outcome, replay, search
+from memline.plancache.key import Circumstances
+from memline.plancache.memory import Memory
 from memline.units import format_bytes
 from memline.verify.compiled import CompiledPeak, compiled_peak
 
@@ -87,11 +89,16 @@ class Compiler:
         self.notes: list[str] = []
         self.made: dict[int, Candidate] = {}
 
-    def candidate(self, graph: Graph) -> Candidate:
-        """Returns the compiled program of a graph; the program as written is compiled as written."""
+    def candidate(self, graph: Graph, known: CompiledPeak | None = None) -> Candidate:
+        """Returns the compiled program of a graph; the program as written is compiled as written.
+
+        Args:
+          graph: the graph.
+          known: its compiled peak, where it has been compiled before by another process.
+        """
         if id(graph) not in self.made:
             began = time.perf_counter()
-            self.made[id(graph)] = self._compile(None if graph is self.whole else graph)
+            self.made[id(graph)] = self._compile(None if graph is self.whole else graph, known)
             self.seconds += time.perf_counter() - began
             self.count += 1
         return self.made[id(graph)]
@@ -99,9 +106,9 @@ class Compiler:
     def judge(self, graph: Graph) -> int:
         return self.candidate(graph).peak.total_bytes
 
-    def _compile(self, graph: Graph | None) -> Candidate:
+    def _compile(self, graph: Graph | None, peak: CompiledPeak | None) -> Candidate:
         try:
-            return self._compile_with(graph, {**self.options, **self.honest})
+            return self._compile_with(graph, {**self.options, **self.honest}, peak)
         except Exception:
             known = compat.known_compile_options(self.honest)
             if known == self.honest:
@@ -111,13 +118,13 @@ class Compiler:
                     f"this jaxlib does not know the compile option {name}: the compiled peak may hide memory"
                 )
             self.honest = known
-            return self._compile_with(graph, {**self.options, **self.honest})
+            return self._compile_with(graph, {**self.options, **self.honest}, peak)
 
-    def _compile_with(self, graph: Graph | None, options: dict[str, Any]) -> Candidate:
+    def _compile_with(self, graph: Graph | None, options: dict[str, Any], peak: CompiledPeak | None) -> Candidate:
         call = self.build(graph, options)
         lowered = self.lower(call)
         compiled = lowered.compile()
-        return Candidate(call, lowered, compiled, compiled_peak(compiled, self.whole))
+        return Candidate(call, lowered, compiled, compiled_peak(compiled, self.whole, peak))
 
 
 def make_planned(
@@ -161,23 +168,11 @@ def make_planned(
         if spread:  # a device holds a part of arguments and results: the rest is as if it were donated
             each = compiler.candidate(graph).peak
             alias_bytes = sum(_held_bytes(graph)) - (each.total_bytes - each.temp_bytes - each.hidden_bytes)
-        _require_room(graph, spec.limit_bytes, alias_bytes, donated)
-        outcome = search(
-            graph,
-            limit_bytes=spec.limit_bytes,
-            alias_bytes=alias_bytes,
-            platform=platform,
-            options=spec.options,
-            judge=compiler.judge,
+        asked = Circumstances(
+            spec.limit_bytes, alias_bytes, donated, platform, spec.options, compiler.options, is_spread=spread
         )
-    candidate = compiler.candidate(outcome.graph)
-    if spec.limit_bytes is not None and candidate.peak.total_bytes > spec.limit_bytes:
-        raise _too_big(graph, outcome, spec.limit_bytes, donated)
-    return Planned(
-        _plan_of(outcome, spec, compiler, candidate, graph, platform, time.perf_counter() - began),
-        outcome.graph,
-        candidate,
-    )
+        return _searched(graph, asked, compiler, began)
+    return _planned(outcome, spec.limit_bytes, compiler, donated, platform, began)
 
 
 def prepared_graph(closed: Any, platform: str) -> Graph:
@@ -194,6 +189,7 @@ def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
     Raises:
       MemoryLimitError: no plan that was tried fits.
     """
+    began = time.perf_counter()
     graph = prepared_graph(closed, platform)
     specs = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in graph.inputs]
 
@@ -206,18 +202,59 @@ def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
     if spec.limit_bytes is None:
         return graph
     donated = (True,) * len(graph.inputs)  # so that donating is no way out: the program around owns the arguments
-    _require_room(graph, spec.limit_bytes, 0, donated)
+    asked = Circumstances(spec.limit_bytes, 0, donated, platform, spec.options, {}, is_spliced=True)
+    return _searched(graph, asked, compiler, began).graph
+
+
+def _searched(graph: Graph, asked: Circumstances, compiler: Compiler, began: float) -> Planned:
+    """Returns the program of the best plan found, by this process or by an earlier one."""
+    _require_room(graph, asked.limit_bytes, asked.alias_bytes, asked.donated)
+    memory = Memory(graph, asked)
+    recalled = memory.recall()
+    if recalled is not None:
+        try:
+            candidate = compiler.candidate(recalled.graph, recalled.peak)
+        except Exception as error:  # whatever it is, the search goes without
+            memory.notes.append(f"the plan in the cache does not compile: {error}")
+        else:
+            if candidate.peak.total_bytes <= asked.limit_bytes:
+                plan = replace(
+                    recalled.plan,
+                    compiled_peak_bytes=candidate.peak.total_bytes,
+                    planning_seconds=max(0.0, time.perf_counter() - began - compiler.seconds),
+                    compile_seconds=compiler.seconds,
+                    compiles=compiler.count,
+                    notes=tuple(dict.fromkeys((*recalled.plan.notes, *compiler.notes, *memory.notes))),
+                )
+                return Planned(plan, recalled.graph, candidate)
+            peak = format_bytes(candidate.peak.total_bytes)
+            memory.notes.append(f"the plan in the cache compiles to {peak} now: searched again")
     outcome = search(
         graph,
-        limit_bytes=spec.limit_bytes,
-        alias_bytes=0,
-        platform=platform,
-        options=spec.options,
+        limit_bytes=asked.limit_bytes,
+        alias_bytes=asked.alias_bytes,
+        platform=asked.platform,
+        options=asked.options,
         judge=compiler.judge,
     )
-    if not outcome.fits:
-        raise _too_big(graph, outcome, spec.limit_bytes, donated)
-    return outcome.graph
+    planned = _planned(outcome, asked.limit_bytes, compiler, asked.donated, asked.platform, began)
+    memory.keep(planned.plan, planned.graph, planned.candidate.peak)
+    return replace(planned, plan=replace(planned.plan, notes=(*planned.plan.notes, *memory.notes)))
+
+
+def _planned(
+    outcome: Outcome, limit_bytes: int | None, compiler: Compiler, donated: Sequence[bool], platform: str, began: float
+) -> Planned:
+    """Returns the compiled program of an outcome.
+
+    Raises:
+      MemoryLimitError: it does not fit.
+    """
+    candidate = compiler.candidate(outcome.graph)
+    if limit_bytes is not None and candidate.peak.total_bytes > limit_bytes:
+        raise _too_big(compiler.whole, outcome, limit_bytes, donated)
+    plan = _plan_of(outcome, limit_bytes, compiler, candidate, platform, time.perf_counter() - began)
+    return Planned(plan, outcome.graph, candidate)
 
 
 def _honest_options(given: dict[str, Any]) -> dict[str, Any]:
@@ -233,16 +270,15 @@ def _honest_options(given: dict[str, Any]) -> dict[str, Any]:
 
 def _plan_of(
     outcome: Outcome,
-    spec: Spec,
+    limit_bytes: int | None,
     compiler: Compiler,
     candidate: Candidate,
-    graph: Graph,
     platform: str,
     seconds: float,
 ) -> Plan:
     return Plan(
         decisions=tuple(Decision(d.move, d.reason, d.saved_bytes) for d in outcome.decisions),
-        limit_bytes=spec.limit_bytes,
+        limit_bytes=limit_bytes,
         argument_bytes=candidate.peak.argument_bytes,
         output_bytes=candidate.peak.output_bytes,
         alias_bytes=candidate.peak.alias_bytes,
@@ -256,7 +292,7 @@ def _plan_of(
         compile_seconds=compiler.seconds,
         compiles=compiler.count,
         platform=platform,
-        signature=tuple(v.aval.str_short() for v in graph.inputs),
+        signature=tuple(v.aval.str_short() for v in compiler.whole.inputs),
         left_whole=outcome.left_whole,
         notes=(*outcome.notes, *compiler.notes),
     )
