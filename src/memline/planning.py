@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Sequence
@@ -13,8 +14,10 @@ import jax
 from memline import compat
 from memline.analysis.machine import machine_for
 from memline.errors import MemoryLimitError
+from memline.ir.codec import digest
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Value
+from memline.ir.plain import NotPlain
 from memline.ir.trace import from_jaxpr
 from memline.options import Options
 from memline.passes.canonical import canonical_convolutions
@@ -78,16 +81,20 @@ class Compiler:
         platform: str,
         compiler_options: dict[str, Any] | None,
         honest: bool,
+        several: bool = False,
     ) -> None:
         self.build = build
+        self.several = several
         self.lower = lower
         self.whole = whole
+        self.platform = platform
         self.options = dict(compiler_options or {})
         self.honest = _honest_options(self.options) if honest and platform == "cpu" else {}
         self.seconds = 0.0
         self.count = 0
         self.notes: list[str] = []
-        self.made: dict[int, Candidate] = {}
+        self.made: dict[str | int, Candidate] = {}
+        self.told: dict[int, tuple[str | int, Graph]] = {}
 
     def candidate(self, graph: Graph, known: CompiledPeak | None = None) -> Candidate:
         """Returns the compiled program of a graph; the program as written is compiled as written.
@@ -96,12 +103,27 @@ class Compiler:
           graph: the graph.
           known: its compiled peak, where it has been compiled before by another process.
         """
-        if id(graph) not in self.made:
+        name = self._name(graph)
+        if name not in self.made:
             began = time.perf_counter()
-            self.made[id(graph)] = self._compile(None if graph is self.whole else graph, known)
+            self.made[name] = self._compile(None if graph is self.whole else graph, known)
             self.seconds += time.perf_counter() - began
             self.count += 1
-        return self.made[id(graph)]
+        return self.made[name]
+
+    def begin(self) -> None:
+        """Starts the count of seconds and compiles anew; what is compiled stays."""
+        self.seconds, self.count = 0.0, 0
+
+    def _name(self, graph: Graph) -> str | int:
+        """Returns what tells programs apart: searches for several limits often find the same one."""
+        if id(graph) not in self.told:
+            name: str | int = id(graph)
+            if self.several:
+                with contextlib.suppress(NotPlain):
+                    name = digest(graph)
+            self.told[id(graph)] = name, graph  # held, so that its id stays its own
+        return self.told[id(graph)][0]
 
     def judge(self, graph: Graph) -> int:
         return self.candidate(graph).peak.total_bytes
@@ -127,52 +149,72 @@ class Compiler:
         return Candidate(call, lowered, compiled, compiled_peak(compiled, self.whole, peak))
 
 
-def make_planned(
-    traced: Any,
-    spec: Spec,
-    *,
-    build: Build,
-    lower: Callable[[Any], Any],
-    platform: str,
-    compiler_options: dict[str, Any] | None = None,
-    spread: bool = False,
-) -> Planned:
-    """Plans and compiles one traced call.
+class Planner:
+    """Plans and compiles one traced call, under one limit or under several.
 
     Args:
       traced: JAX's own trace of the call.
-      spec: the limit or the plan, and options.
       build: makes the jitted function of a graph under given compile options.
       lower: lowers such a function for this call's arguments.
       platform: where the program will run.
+      honest: whether to compile with options that make the compiled peak believable.
       compiler_options: the user's own compile options.
       spread: whether arrays are spread over several devices. The limit is per device, and the models know one
         device only, so there the compiler is asked first whether the program fits as it is.
-
-    Raises:
-      MemoryLimitError: no plan that was tried fits.
-      PlanError: the plan to replay does not apply.
+      several: whether to look for equal programs among those compiled already, as several limits make them.
     """
-    began = time.perf_counter()
-    graph = prepared_graph(traced.jaxpr, platform)
-    donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
-    alias_bytes = _alias_bytes(graph, donated)
-    honest = spec.options.honest_accounting and not spec.changes_nothing
-    compiler = Compiler(build, lower, graph, platform, compiler_options, honest)
-    if spec.plan is not None:
-        outcome = replay(graph, spec.plan.decisions, alias_bytes=alias_bytes, platform=platform, judge=compiler.judge)
-    elif spec.limit_bytes is None or (spread and compiler.judge(graph) <= spec.limit_bytes):
-        # What fits as it is on each of several devices stays as it is.
-        outcome = replay(graph, (), alias_bytes=alias_bytes, platform=platform, judge=compiler.judge)
-    else:
-        if spread:  # a device holds a part of arguments and results: the rest is as if it were donated
-            each = compiler.candidate(graph).peak
-            alias_bytes = sum(_held_bytes(graph)) - (each.total_bytes - each.temp_bytes - each.hidden_bytes)
-        asked = Circumstances(
-            spec.limit_bytes, alias_bytes, donated, platform, spec.options, compiler.options, is_spread=spread
-        )
-        return _searched(graph, asked, compiler, began)
-    return _planned(outcome, spec.limit_bytes, compiler, donated, platform, began)
+
+    def __init__(
+        self,
+        traced: Any,
+        *,
+        build: Build,
+        lower: Callable[[Any], Any],
+        platform: str,
+        honest: bool,
+        compiler_options: dict[str, Any] | None = None,
+        spread: bool = False,
+        several: bool = False,
+    ) -> None:
+        self._began: float | None = time.perf_counter()
+        self._spread = spread
+        self.graph = prepared_graph(traced.jaxpr, platform)
+        self.donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
+        self.compiler = Compiler(build, lower, self.graph, platform, compiler_options, honest, several)
+
+    def planned(self, spec: Spec) -> Planned:
+        """Returns the planned program. Programs found before for another limit are not compiled again.
+
+        Raises:
+          MemoryLimitError: no plan that was tried fits.
+          PlanError: the plan to replay does not apply.
+        """
+        began = self._began or time.perf_counter()  # the first plan's seconds have those of preparing in them
+        self._began = None
+        self.compiler.begin()
+        graph, compiler = self.graph, self.compiler
+        alias_bytes = _alias_bytes(graph, self.donated)
+        platform, judge = compiler.platform, compiler.judge
+        if spec.plan is not None:
+            outcome = replay(graph, spec.plan.decisions, alias_bytes=alias_bytes, platform=platform, judge=judge)
+        elif spec.limit_bytes is None or (self._spread and judge(graph) <= spec.limit_bytes):
+            # What fits as it is on each of several devices stays as it is.
+            outcome = replay(graph, (), alias_bytes=alias_bytes, platform=platform, judge=judge)
+        else:
+            if self._spread:  # a device holds a part of arguments and results: the rest is as if it were donated
+                each = compiler.candidate(graph).peak
+                alias_bytes = sum(_held_bytes(graph)) - (each.total_bytes - each.temp_bytes - each.hidden_bytes)
+            asked = Circumstances(
+                spec.limit_bytes,
+                alias_bytes,
+                self.donated,
+                platform,
+                spec.options,
+                compiler.options,
+                is_spread=self._spread,
+            )
+            return _searched(graph, asked, compiler, began)
+        return _planned(outcome, spec.limit_bytes, compiler, self.donated, began)
 
 
 def prepared_graph(closed: Any, platform: str) -> Graph:
@@ -237,13 +279,13 @@ def _searched(graph: Graph, asked: Circumstances, compiler: Compiler, began: flo
         options=asked.options,
         judge=compiler.judge,
     )
-    planned = _planned(outcome, asked.limit_bytes, compiler, asked.donated, asked.platform, began)
+    planned = _planned(outcome, asked.limit_bytes, compiler, asked.donated, began)
     memory.keep(planned.plan, planned.graph, planned.candidate.peak)
     return replace(planned, plan=replace(planned.plan, notes=(*planned.plan.notes, *memory.notes)))
 
 
 def _planned(
-    outcome: Outcome, limit_bytes: int | None, compiler: Compiler, donated: Sequence[bool], platform: str, began: float
+    outcome: Outcome, limit_bytes: int | None, compiler: Compiler, donated: Sequence[bool], began: float
 ) -> Planned:
     """Returns the compiled program of an outcome.
 
@@ -253,7 +295,7 @@ def _planned(
     candidate = compiler.candidate(outcome.graph)
     if limit_bytes is not None and candidate.peak.total_bytes > limit_bytes:
         raise _too_big(compiler.whole, outcome, limit_bytes, donated)
-    plan = _plan_of(outcome, limit_bytes, compiler, candidate, platform, time.perf_counter() - began)
+    plan = _plan_of(outcome, limit_bytes, compiler, candidate, time.perf_counter() - began)
     return Planned(plan, outcome.graph, candidate)
 
 
@@ -273,7 +315,6 @@ def _plan_of(
     limit_bytes: int | None,
     compiler: Compiler,
     candidate: Candidate,
-    platform: str,
     seconds: float,
 ) -> Plan:
     return Plan(
@@ -291,7 +332,7 @@ def _plan_of(
         planning_seconds=max(0.0, seconds - compiler.seconds),
         compile_seconds=compiler.seconds,
         compiles=compiler.count,
-        platform=platform,
+        platform=compiler.platform,
         signature=tuple(v.aval.str_short() for v in compiler.whole.inputs),
         left_whole=outcome.left_whole,
         notes=(*outcome.notes, *compiler.notes),
