@@ -1,9 +1,12 @@
-"""The functions that users call: `jit`, `limit` and `plan`."""
+"""The functions that users call: `jit`, `limit`, `plan` and `curve`."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +18,8 @@ from memline.limited import LimitedFunction
 from memline.options import Options
 from memline.plan.plan import Plan
 from memline.planning import Spec
+from memline.tradeoff.curve import Curve
+from memline.tradeoff.sample import curve_of, measured, sample
 
 
 def jit(
@@ -191,12 +196,86 @@ def plan(
     return planned
 
 
+def curve(
+    fun: Callable[..., Any],
+    *args: Any,
+    points: int = 8,
+    measure: bool = False,
+    repeats: int = 3,
+    kwargs: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Curve:
+    """Returns the trade of memory against time of one call: which limit to ask for, and what it costs.
+
+    Plans the call for limits from the smallest that can be met up to what the program needs as it is written. More
+    memory never costs more time on the curve: where the search finds a slower plan for a larger limit, the faster one
+    for the smaller limit serves both.
+
+    Args:
+      fun: the function.
+      *args: the arguments of the call, arrays or `jax.ShapeDtypeStruct`s.
+      points: how many limits to try above the smallest, spread evenly over orders of magnitude of temporaries. The
+        curve has fewer points where plans are equal, or slower than one that needs less.
+      measure: whether to run each plan as well, in fresh processes that take turns, and to judge by those times and
+        not by estimates. Takes some seconds a plan, more where the program does.
+      repeats: timed calls in each of a plan's three processes.
+      kwargs: keyword arguments of the call.
+      **settings: the other arguments of `memline.jit`, such as static_argnums and options.
+
+    Returns:
+      A `Curve`, which prints as a table, draws itself (`plot`) and is saved as JSON (`to_json`). Each point has its
+      plan: `memline.jit(fun, plan=point.plan)`.
+
+    Raises:
+      ArgumentError: `fun` cannot be called, an argument is no array, or `points` or `repeats` is no number from 1; also
+        where a memory limit or a plan is given, for these are what the curve looks for.
+      MeasureError: a fresh process failed.
+
+    >>> import jax.numpy as jnp
+    >>> def kernel_sum(x):
+    ...     return jnp.exp(-((x[:, None] - x[None, :]) ** 2)).sum(1)
+    >>> found = curve(kernel_sum, jax.ShapeDtypeStruct((2000,), jnp.float32), points=3)
+    >>> found.points[0].compiled_peak_bytes * 100 < found.plain.compiled_peak_bytes
+    True
+    >>> print(found)  # doctest: +ELLIPSIS
+    memline curve: what a call costs under a limit
+    ...
+      Ask for ...: the smallest limit within 5% of the fastest (...).
+    """
+    for name, number in (("points", points), ("repeats", repeats)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ArgumentError(f"{name} is a whole number from 1, not {number!r}")
+    for name in ("memory_limit", "plan"):
+        if name in settings:
+            raise ArgumentError(f"curve takes no {name}: it tries limits and finds plans by itself")
+    limited = jit(fun, **settings)
+    given = dict(kwargs or {})
+    options = _spec(None, None, settings.get("options"), None).options
+    found = sample(limited.planner(args, given, honest=options.honest_accounting, several=True), options, points)
+    if not measure:
+        return curve_of(list(found))
+    traced_args, traced_kwargs = limited.traced_arguments(args, given)
+    return curve_of(measured(found, traced_args, traced_kwargs, repeats))
+
+
 def _spec(memory_limit: Any, plan: Any, options: Any, device: Device | None) -> Spec:
     if plan is not None and not isinstance(plan, Plan):
         raise ArgumentError(f"plan is a memline.Plan, not a {type(plan).__name__}; Plan.from_json reads its text")
     if options is not None and not isinstance(options, Options):
         raise ArgumentError(f"options is a memline.Options, not a {type(options).__name__}")
-    return Spec(parse_limit(memory_limit, device), plan, options or Options())
+    return Spec(parse_limit(memory_limit, device), plan, _with_plan_cache(options or Options()))
+
+
+def _with_plan_cache(options: Options) -> Options:
+    """Returns the options with the folder that the environment names, where they name none themselves."""
+    if options.plan_cache is None:
+        return replace(options, plan_cache=os.environ.get("MEMLINE_PLAN_CACHE", ""))
+    folder = Path(options.plan_cache).expanduser()
+    if options.plan_cache and folder.exists() and not folder.is_dir():
+        raise ArgumentError(
+            f"plan_cache is {options.plan_cache!r}, which is not a folder. Name one, or one to be made."
+        )
+    return options
 
 
 def _require_callable(fun: Any) -> None:

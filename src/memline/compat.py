@@ -69,6 +69,16 @@ def is_array_aval(aval: Any) -> bool:
     return isinstance(aval, ShapedArray)
 
 
+def is_usual_aval(aval: Any) -> bool:
+    """Tells whether an array's type is no more than shape, dtype and weakness: no mesh, no other memory."""
+    return bool(aval == _shaped(aval.shape, aval.dtype, aval.weak_type))
+
+
+def ambient_context() -> Any:
+    """Returns the context that an equation traced now would have."""
+    return _core.JaxprEqnContext()
+
+
 def source_of(eqn: Any) -> tuple[str, int, str] | None:
     """Returns (file, line, function) of the user's own frame behind an equation, or None."""
     frame = _source_info.user_frame(eqn.source_info.traceback)

@@ -43,6 +43,10 @@ class MeasureError(MemlineError, RuntimeError):
     """A measurement that did not finish: the fresh process crashed, was killed, or took too long."""
 
 
+class MissingPackageError(MemlineError, ImportError):
+    """An optional package that is needed for what was asked is not installed; the message says which."""
+
+
 class MemoryLimitError(MemlineError):
     """No plan that was tried keeps the program inside its limit. Raised before anything runs.
 

@@ -19,7 +19,7 @@ from memline.arguments import Signature, Statics, require_arrays, require_hashab
 from memline.errors import ArgumentError
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph
-from memline.planning import Planned, Spec, make_planned, platform_of
+from memline.planning import Planned, Planner, Spec, platform_of
 from memline.splice import call_spliced
 from memline.stages import Lowered, Traced
 
@@ -99,13 +99,19 @@ class LimitedFunction:
 
     def planned(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Planned:
         """Returns the planned and compiled program of a call, from the cache where it is there."""
-        signature, spread = key = Signature.of(self._statics, args, kwargs), self._is_spread(args, kwargs)
+        spread = self._is_spread(args, kwargs)
+        key = Signature.of(self._statics, args, kwargs), spread
         if key not in self._planned:
-            self._planned[key] = self._make(args, kwargs, signature, spread)
+            honest = self._spec.options.honest_accounting and not self._spec.changes_nothing
+            self._planned[key] = self.planner(args, kwargs, honest=honest).planned(self._spec)
             # What fits when spread over devices may not fit on one, so that a call has to be looked at then.
             several = len(self._planned) > 1 or spread
             self._ready = self._by_signature if several else self._planned[key].candidate.call
         return self._planned[key]
+
+    def traced_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Returns the arguments of a call without the static ones."""
+        return self._statics.split(args, kwargs)[0]
 
     def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._require_good(args, kwargs, shapes_will_do=True)
@@ -145,8 +151,16 @@ class LimitedFunction:
         leaves = jax.tree.leaves(self._statics.split(args, kwargs)[0])
         return jax.tree.unflatten(traced.out_tree, call_spliced(traced, leaves, self._spec))
 
-    def _make(self, args: tuple[Any, ...], kwargs: dict[str, Any], signature: Signature, spread: bool) -> Planned:
+    def planner(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, honest: bool, several: bool = False) -> Planner:
+        """Returns what plans a call, under this function's limit or any other.
+
+        Args:
+          args, kwargs: the arguments of the call.
+          honest: whether to compile with options that make the compiled peak believable.
+          several: whether it will be asked for plans under several limits.
+        """
         traced = self._trace(args, kwargs)
+        signature, spread = Signature.of(self._statics, args, kwargs), self._is_spread(args, kwargs)
         if compat.lifted_constants(traced):
             raise ArgumentError(
                 f"{self!r} closes over a tracer that has leaked out of the transformation that made it. "
@@ -157,14 +171,15 @@ class LimitedFunction:
             fun = self._guarded(graph, signature, traced.out_tree)
             return jax.jit(fun, **self._jit_options, compiler_options=compiler_options)
 
-        return make_planned(
+        return Planner(
             traced,
-            self._spec,
             build=build,
             lower=lambda jitted: jitted.lower(*args, **kwargs),
             platform=self.platform,
+            honest=honest,
             compiler_options=self._compiler_options,
             spread=spread,
+            several=several,
         )
 
     def _is_spread(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 
 from memline.errors import ArgumentError
@@ -18,6 +19,9 @@ class Options:
       split_for_speed: a program that fits its limit is still split if the estimated time falls below
         this share of the whole program's; 0 leaves every program that fits alone.
       max_moves: at most so many moves in one plan.
+      plan_cache: a folder in which plans are kept, so that a process does not search for what another one has
+        found; it is made when first written to. "" for none; None for what the environment variable
+        MEMLINE_PLAN_CACHE says, and none where it is not set. Whoever may write there decides what runs.
 
     Raises:
       ArgumentError: a field is out of its range.
@@ -30,6 +34,7 @@ class Options:
     honest_accounting: bool = True
     split_for_speed: float = 0.6
     max_moves: int = 64
+    plan_cache: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_compiles, int) or self.max_compiles < 1:
@@ -38,6 +43,10 @@ class Options:
             raise ArgumentError(f"max_moves is a whole number from 1, not {self.max_moves!r}")
         if not isinstance(self.split_for_speed, int | float) or not 0 <= self.split_for_speed <= 1:
             raise ArgumentError(f"split_for_speed is a share from 0 to 1, not {self.split_for_speed!r}")
+        if isinstance(self.plan_cache, os.PathLike):
+            object.__setattr__(self, "plan_cache", os.fspath(self.plan_cache))
+        if self.plan_cache is not None and not isinstance(self.plan_cache, str):
+            raise ArgumentError(f"plan_cache is the path of a folder, not {self.plan_cache!r}")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

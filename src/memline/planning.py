@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -13,14 +14,18 @@ import jax
 from memline import compat
 from memline.analysis.machine import machine_for
 from memline.errors import MemoryLimitError
+from memline.ir.codec import digest
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Value
+from memline.ir.plain import NotPlain
 from memline.ir.trace import from_jaxpr
 from memline.options import Options
 from memline.passes.canonical import canonical_convolutions
 from memline.passes.products import orient_products
 from memline.plan.plan import Decision, Plan
 from memline.plan.search import Outcome, replay, search
+from memline.plancache.key import Circumstances
+from memline.plancache.memory import Memory
 from memline.units import format_bytes
 from memline.verify.compiled import CompiledPeak, compiled_peak
 
@@ -76,32 +81,56 @@ class Compiler:
         platform: str,
         compiler_options: dict[str, Any] | None,
         honest: bool,
+        several: bool = False,
     ) -> None:
         self.build = build
+        self.several = several
         self.lower = lower
         self.whole = whole
+        self.platform = platform
         self.options = dict(compiler_options or {})
         self.honest = _honest_options(self.options) if honest and platform == "cpu" else {}
         self.seconds = 0.0
         self.count = 0
         self.notes: list[str] = []
-        self.made: dict[int, Candidate] = {}
+        self.made: dict[str | int, Candidate] = {}
+        self.told: dict[int, tuple[str | int, Graph]] = {}
 
-    def candidate(self, graph: Graph) -> Candidate:
-        """Returns the compiled program of a graph; the program as written is compiled as written."""
-        if id(graph) not in self.made:
+    def candidate(self, graph: Graph, known: CompiledPeak | None = None) -> Candidate:
+        """Returns the compiled program of a graph; the program as written is compiled as written.
+
+        Args:
+          graph: the graph.
+          known: its compiled peak, where it has been compiled before by another process.
+        """
+        name = self._name(graph)
+        if name not in self.made:
             began = time.perf_counter()
-            self.made[id(graph)] = self._compile(None if graph is self.whole else graph)
+            self.made[name] = self._compile(None if graph is self.whole else graph, known)
             self.seconds += time.perf_counter() - began
             self.count += 1
-        return self.made[id(graph)]
+        return self.made[name]
+
+    def begin(self) -> None:
+        """Starts the count of seconds and compiles anew; what is compiled stays."""
+        self.seconds, self.count = 0.0, 0
+
+    def _name(self, graph: Graph) -> str | int:
+        """Returns what tells programs apart: searches for several limits often find the same one."""
+        if id(graph) not in self.told:
+            name: str | int = id(graph)
+            if self.several:
+                with contextlib.suppress(NotPlain):
+                    name = digest(graph)
+            self.told[id(graph)] = name, graph  # held, so that its id stays its own
+        return self.told[id(graph)][0]
 
     def judge(self, graph: Graph) -> int:
         return self.candidate(graph).peak.total_bytes
 
-    def _compile(self, graph: Graph | None) -> Candidate:
+    def _compile(self, graph: Graph | None, peak: CompiledPeak | None) -> Candidate:
         try:
-            return self._compile_with(graph, {**self.options, **self.honest})
+            return self._compile_with(graph, {**self.options, **self.honest}, peak)
         except Exception:
             known = compat.known_compile_options(self.honest)
             if known == self.honest:
@@ -111,73 +140,81 @@ class Compiler:
                     f"this jaxlib does not know the compile option {name}: the compiled peak may hide memory"
                 )
             self.honest = known
-            return self._compile_with(graph, {**self.options, **self.honest})
+            return self._compile_with(graph, {**self.options, **self.honest}, peak)
 
-    def _compile_with(self, graph: Graph | None, options: dict[str, Any]) -> Candidate:
+    def _compile_with(self, graph: Graph | None, options: dict[str, Any], peak: CompiledPeak | None) -> Candidate:
         call = self.build(graph, options)
         lowered = self.lower(call)
         compiled = lowered.compile()
-        return Candidate(call, lowered, compiled, compiled_peak(compiled, self.whole))
+        return Candidate(call, lowered, compiled, compiled_peak(compiled, self.whole, peak))
 
 
-def make_planned(
-    traced: Any,
-    spec: Spec,
-    *,
-    build: Build,
-    lower: Callable[[Any], Any],
-    platform: str,
-    compiler_options: dict[str, Any] | None = None,
-    spread: bool = False,
-) -> Planned:
-    """Plans and compiles one traced call.
+class Planner:
+    """Plans and compiles one traced call, under one limit or under several.
 
     Args:
       traced: JAX's own trace of the call.
-      spec: the limit or the plan, and options.
       build: makes the jitted function of a graph under given compile options.
       lower: lowers such a function for this call's arguments.
       platform: where the program will run.
+      honest: whether to compile with options that make the compiled peak believable.
       compiler_options: the user's own compile options.
       spread: whether arrays are spread over several devices. The limit is per device, and the models know one
         device only, so there the compiler is asked first whether the program fits as it is.
-
-    Raises:
-      MemoryLimitError: no plan that was tried fits.
-      PlanError: the plan to replay does not apply.
+      several: whether to look for equal programs among those compiled already, as several limits make them.
     """
-    began = time.perf_counter()
-    graph = prepared_graph(traced.jaxpr, platform)
-    donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
-    alias_bytes = _alias_bytes(graph, donated)
-    honest = spec.options.honest_accounting and not spec.changes_nothing
-    compiler = Compiler(build, lower, graph, platform, compiler_options, honest)
-    if spec.plan is not None:
-        outcome = replay(graph, spec.plan.decisions, alias_bytes=alias_bytes, platform=platform, judge=compiler.judge)
-    elif spec.limit_bytes is None or (spread and compiler.judge(graph) <= spec.limit_bytes):
-        # What fits as it is on each of several devices stays as it is.
-        outcome = replay(graph, (), alias_bytes=alias_bytes, platform=platform, judge=compiler.judge)
-    else:
-        if spread:  # a device holds a part of arguments and results: the rest is as if it were donated
-            each = compiler.candidate(graph).peak
-            alias_bytes = sum(_held_bytes(graph)) - (each.total_bytes - each.temp_bytes - each.hidden_bytes)
-        _require_room(graph, spec.limit_bytes, alias_bytes, donated)
-        outcome = search(
-            graph,
-            limit_bytes=spec.limit_bytes,
-            alias_bytes=alias_bytes,
-            platform=platform,
-            options=spec.options,
-            judge=compiler.judge,
-        )
-    candidate = compiler.candidate(outcome.graph)
-    if spec.limit_bytes is not None and candidate.peak.total_bytes > spec.limit_bytes:
-        raise _too_big(graph, outcome, spec.limit_bytes, donated)
-    return Planned(
-        _plan_of(outcome, spec, compiler, candidate, graph, platform, time.perf_counter() - began),
-        outcome.graph,
-        candidate,
-    )
+
+    def __init__(
+        self,
+        traced: Any,
+        *,
+        build: Build,
+        lower: Callable[[Any], Any],
+        platform: str,
+        honest: bool,
+        compiler_options: dict[str, Any] | None = None,
+        spread: bool = False,
+        several: bool = False,
+    ) -> None:
+        self._began: float | None = time.perf_counter()
+        self._spread = spread
+        self.graph = prepared_graph(traced.jaxpr, platform)
+        self.donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
+        self.compiler = Compiler(build, lower, self.graph, platform, compiler_options, honest, several)
+
+    def planned(self, spec: Spec) -> Planned:
+        """Returns the planned program. Programs found before for another limit are not compiled again.
+
+        Raises:
+          MemoryLimitError: no plan that was tried fits.
+          PlanError: the plan to replay does not apply.
+        """
+        began = self._began or time.perf_counter()  # the first plan's seconds have those of preparing in them
+        self._began = None
+        self.compiler.begin()
+        graph, compiler = self.graph, self.compiler
+        alias_bytes = _alias_bytes(graph, self.donated)
+        platform, judge = compiler.platform, compiler.judge
+        if spec.plan is not None:
+            outcome = replay(graph, spec.plan.decisions, alias_bytes=alias_bytes, platform=platform, judge=judge)
+        elif spec.limit_bytes is None or (self._spread and judge(graph) <= spec.limit_bytes):
+            # What fits as it is on each of several devices stays as it is.
+            outcome = replay(graph, (), alias_bytes=alias_bytes, platform=platform, judge=judge)
+        else:
+            if self._spread:  # a device holds a part of arguments and results: the rest is as if it were donated
+                each = compiler.candidate(graph).peak
+                alias_bytes = sum(_held_bytes(graph)) - (each.total_bytes - each.temp_bytes - each.hidden_bytes)
+            asked = Circumstances(
+                spec.limit_bytes,
+                alias_bytes,
+                self.donated,
+                platform,
+                spec.options,
+                compiler.options,
+                is_spread=self._spread,
+            )
+            return _searched(graph, asked, compiler, began)
+        return _planned(outcome, spec.limit_bytes, compiler, self.donated, began)
 
 
 def prepared_graph(closed: Any, platform: str) -> Graph:
@@ -194,6 +231,7 @@ def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
     Raises:
       MemoryLimitError: no plan that was tried fits.
     """
+    began = time.perf_counter()
     graph = prepared_graph(closed, platform)
     specs = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in graph.inputs]
 
@@ -206,18 +244,59 @@ def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
     if spec.limit_bytes is None:
         return graph
     donated = (True,) * len(graph.inputs)  # so that donating is no way out: the program around owns the arguments
-    _require_room(graph, spec.limit_bytes, 0, donated)
+    asked = Circumstances(spec.limit_bytes, 0, donated, platform, spec.options, {}, is_spliced=True)
+    return _searched(graph, asked, compiler, began).graph
+
+
+def _searched(graph: Graph, asked: Circumstances, compiler: Compiler, began: float) -> Planned:
+    """Returns the program of the best plan found, by this process or by an earlier one."""
+    _require_room(graph, asked.limit_bytes, asked.alias_bytes, asked.donated)
+    memory = Memory(graph, asked)
+    recalled = memory.recall()
+    if recalled is not None:
+        try:
+            candidate = compiler.candidate(recalled.graph, recalled.peak)
+        except Exception as error:  # whatever it is, the search goes without
+            memory.notes.append(f"the plan in the cache does not compile: {error}")
+        else:
+            if candidate.peak.total_bytes <= asked.limit_bytes:
+                plan = replace(
+                    recalled.plan,
+                    compiled_peak_bytes=candidate.peak.total_bytes,
+                    planning_seconds=max(0.0, time.perf_counter() - began - compiler.seconds),
+                    compile_seconds=compiler.seconds,
+                    compiles=compiler.count,
+                    notes=tuple(dict.fromkeys((*recalled.plan.notes, *compiler.notes, *memory.notes))),
+                )
+                return Planned(plan, recalled.graph, candidate)
+            peak = format_bytes(candidate.peak.total_bytes)
+            memory.notes.append(f"the plan in the cache compiles to {peak} now: searched again")
     outcome = search(
         graph,
-        limit_bytes=spec.limit_bytes,
-        alias_bytes=0,
-        platform=platform,
-        options=spec.options,
+        limit_bytes=asked.limit_bytes,
+        alias_bytes=asked.alias_bytes,
+        platform=asked.platform,
+        options=asked.options,
         judge=compiler.judge,
     )
-    if not outcome.fits:
-        raise _too_big(graph, outcome, spec.limit_bytes, donated)
-    return outcome.graph
+    planned = _planned(outcome, asked.limit_bytes, compiler, asked.donated, began)
+    memory.keep(planned.plan, planned.graph, planned.candidate.peak)
+    return replace(planned, plan=replace(planned.plan, notes=(*planned.plan.notes, *memory.notes)))
+
+
+def _planned(
+    outcome: Outcome, limit_bytes: int | None, compiler: Compiler, donated: Sequence[bool], began: float
+) -> Planned:
+    """Returns the compiled program of an outcome.
+
+    Raises:
+      MemoryLimitError: it does not fit.
+    """
+    candidate = compiler.candidate(outcome.graph)
+    if limit_bytes is not None and candidate.peak.total_bytes > limit_bytes:
+        raise _too_big(compiler.whole, outcome, limit_bytes, donated)
+    plan = _plan_of(outcome, limit_bytes, compiler, candidate, time.perf_counter() - began)
+    return Planned(plan, outcome.graph, candidate)
 
 
 def _honest_options(given: dict[str, Any]) -> dict[str, Any]:
@@ -233,16 +312,14 @@ def _honest_options(given: dict[str, Any]) -> dict[str, Any]:
 
 def _plan_of(
     outcome: Outcome,
-    spec: Spec,
+    limit_bytes: int | None,
     compiler: Compiler,
     candidate: Candidate,
-    graph: Graph,
-    platform: str,
     seconds: float,
 ) -> Plan:
     return Plan(
         decisions=tuple(Decision(d.move, d.reason, d.saved_bytes) for d in outcome.decisions),
-        limit_bytes=spec.limit_bytes,
+        limit_bytes=limit_bytes,
         argument_bytes=candidate.peak.argument_bytes,
         output_bytes=candidate.peak.output_bytes,
         alias_bytes=candidate.peak.alias_bytes,
@@ -255,8 +332,8 @@ def _plan_of(
         planning_seconds=max(0.0, seconds - compiler.seconds),
         compile_seconds=compiler.seconds,
         compiles=compiler.count,
-        platform=platform,
-        signature=tuple(v.aval.str_short() for v in graph.inputs),
+        platform=compiler.platform,
+        signature=tuple(v.aval.str_short() for v in compiler.whole.inputs),
         left_whole=outcome.left_whole,
         notes=(*outcome.notes, *compiler.notes),
     )

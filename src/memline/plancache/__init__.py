@@ -1,0 +1,1 @@
+"""The plan cache on disk: what one process searched for, the next one reads."""

@@ -1,0 +1,80 @@
+"""The key of a plan in the cache: a digest of all that the search for it depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from jaxlib import version as jaxlib_version
+
+from memline import compat
+from memline.analysis.fusion import model_for
+from memline.analysis.machine import machine_for
+from memline.ir.codec import digest
+from memline.ir.graph import Graph
+from memline.options import Options
+from memline.verify.hidden import thread_count
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a search depends on beside the program."""
+
+    limit_bytes: int
+    alias_bytes: int
+    donated: tuple[bool, ...]
+    platform: str
+    options: Options
+    compiler_options: dict[str, Any]
+    is_spliced: bool = False
+    """Whether the plan is for a program inside another one."""
+    is_spread: bool = False
+    """Whether arrays are spread over several devices."""
+
+
+def key_of(graph: Graph, circumstances: Circumstances) -> str:
+    """Returns the key, the same in every process.
+
+    Raises:
+      NotPlain: the program holds something of which no stable text can be made.
+    """
+    asked = {
+        **{f.name: getattr(circumstances, f.name) for f in dataclasses.fields(circumstances)},
+        "options": {**dataclasses.asdict(circumstances.options), "plan_cache": None},
+        "compiler_options": sorted((name, repr(value)) for name, value in circumstances.compiler_options.items()),
+    }
+    told = [asked, _surroundings(circumstances.platform), digest(graph)]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _surroundings(platform: str) -> Sequence[Any]:
+    """What the machine, the libraries and their settings have to say in a choice of plan."""
+    return (
+        own_digest(),
+        jax.__version__,
+        jaxlib_version.__version__,
+        jax.devices(platform)[0].device_kind,
+        repr(machine_for(platform)),
+        repr(model_for(platform)),
+        thread_count(),
+        os.environ.get("XLA_FLAGS", ""),
+        repr(compat.ambient_context()),
+    )
+
+
+@functools.cache
+def own_digest() -> str:
+    """Returns a digest of memline's own source: a version that also tells one working copy from another."""
+    root = Path(__file__).parents[1]
+    found = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        found.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()
