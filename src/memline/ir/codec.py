@@ -99,8 +99,9 @@ class _Writer:
         for node in graph.nodes:
             if isinstance(node, Loop):
                 nodes.append({f.name: self.part(getattr(node, f.name)) for f in dataclasses.fields(node)})
-            else:
-                nodes += (self.kind(node), *map(self.value, (*node.inputs, *node.outputs)), self.source(node.source))
+                continue
+            told = [self.kind(node), *map(self.value, (*node.inputs, *node.outputs)), self.source(node.source)]
+            nodes += [{"op": told, "bodies": [self.graph(body) for body in node.bodies]}] if node.bodies else told
         return [inputs, nodes, [self.value(v) for v in graph.outputs]]
 
     def kind(self, op: Op) -> int:
@@ -326,6 +327,11 @@ class _Reader:
         while at < len(numbers):
             number = numbers[at]
             at += 1
+            if isinstance(number, dict) and "op" in number:
+                [op] = self._nodes(number["op"])
+                assert isinstance(op, Op)  # nothing else is told as a list of numbers
+                yield dataclasses.replace(op, bodies=tuple(map(self.graph, number["bodies"])))
+                continue
             if isinstance(number, dict):
                 yield Loop(**{name: self._part(each) for name, each in number.items()})
                 continue
@@ -391,17 +397,15 @@ _CUTS: dict[str, Any] = {"Slice": Slice, "Stack": Stack}
 
 def _ops(graph: Graph) -> Iterator[Op]:
     for node in graph.nodes:
-        if isinstance(node, Loop):
-            for body in node.bodies:
-                yield from _ops(body)
-        else:
+        if isinstance(node, Op):
             yield node
+        for body in node.bodies:
+            yield from _ops(body)
 
 
 def _values(graph: Graph) -> Iterator[Value]:
     yield from graph.consts
     yield from graph.values()
     for node in graph.nodes:
-        if isinstance(node, Loop):
-            for body in node.bodies:
-                yield from _values(body)
+        for body in node.bodies:
+            yield from _values(body)

@@ -18,10 +18,10 @@ from jaxlib import version as jaxlib_version
 from memline import compat
 from memline.analysis.fusion import model_for
 from memline.analysis.machine import machine_for
+from memline.devices import thread_count
 from memline.ir.codec import digest
 from memline.ir.graph import Graph
 from memline.options import Options
-from memline.verify.hidden import thread_count
 
 
 @dataclass(frozen=True)
