@@ -11,13 +11,14 @@ from memline.errors import (
     PlanError,
 )
 from memline.options import Options
-from memline.plan.moves import Keep, Recompute, SplitAxis, TurnProducts
+from memline.plan.moves import Compile, Keep, Recompute, SplitAxis, TurnProducts
 from memline.plan.plan import Plan
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
+    "Compile",
     "Keep",
     "LimitError",
     "MeasureError",

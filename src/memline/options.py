@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from memline.errors import ArgumentError
@@ -18,6 +19,8 @@ class Options:
       split_for_speed: a program that fits its limit is still split if the estimated time falls below
         this share of the whole program's; 0 leaves every program that fits alone.
       max_moves: at most so many moves in one plan.
+      tune_seconds: for how long the planned program may be tried under XLA's own strategies (`memline.plan.strategies`),
+        by measurement, when it is first compiled; 0 tries none. See `memline.tuning`.
 
     Raises:
       ArgumentError: a field is out of its range.
@@ -30,6 +33,7 @@ class Options:
     honest_accounting: bool = True
     split_for_speed: float = 0.6
     max_moves: int = 64
+    tune_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_compiles, int) or self.max_compiles < 1:
@@ -38,6 +42,13 @@ class Options:
             raise ArgumentError(f"max_moves is a whole number from 1, not {self.max_moves!r}")
         if not isinstance(self.split_for_speed, int | float) or not 0 <= self.split_for_speed <= 1:
             raise ArgumentError(f"split_for_speed is a share from 0 to 1, not {self.split_for_speed!r}")
+
+        if (
+            isinstance(self.tune_seconds, bool)
+            or not isinstance(self.tune_seconds, int | float)
+            or not 0 <= self.tune_seconds < math.inf
+        ):
+            raise ArgumentError(f"tune_seconds is a number of seconds from 0, not {self.tune_seconds!r}")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from memline.ir.graph import Graph, Loop, Value
 from memline.passes.defer import defer
 from memline.passes.products import turn_products
 from memline.passes.split import split
-from memline.plan.moves import Keep, Move, Recompute, SplitAxis, TurnProducts
+from memline.plan.moves import Compile, Keep, Move, Recompute, SplitAxis, TurnProducts
 
 # Going backwards from a big value, producers this much smaller are not worth making in pieces.
 _SMALL_SHARE = 64
@@ -32,6 +32,8 @@ def apply_moves(graph: Graph, moves: Iterable[Move]) -> Graph:
             kept = [name for name in kept if name != move.value]
         elif isinstance(move, TurnProducts):
             graph = _turn(graph, move)
+        elif isinstance(move, Compile):
+            continue  # says how to compile, not what
         else:
             graph = apply_split(graph, move, frozenset(kept))
             kept = []
