@@ -127,17 +127,17 @@ def known_compile_options(options: dict[str, Any]) -> dict[str, Any]:
     return known
 
 
-EXTRA_OPTIONS = "xla_backend_extra_options"
-"""The compile option that holds options which only XLA's backend knows, as the JSON text of names and texts."""
+EXTRA_OPTIONS = "memline_backend_extra_options"
+"""A compile option of memline's own: those which only XLA's backend knows, as the JSON text of names and texts."""
 
 
 @functools.cache
 def pass_extra_options() -> None:
-    """Has JAX pass on the compile option `EXTRA_OPTIONS`, which its XLA cannot read as text; others stay as they are.
+    """Has JAX pass on the compile option `EXTRA_OPTIONS`; others stay as they are.
 
-    The option is taken out of a program's compile options and appended to the serialised ones instead. It
-    stays one program's own, part of every key under which JAX keeps what it compiled, and programs without
-    it go the way they went.
+    XLA keeps such options in a map, and refuses to read a map from `compiler_options`. So this one is taken
+    out of a program's compile options and appended to the serialised ones instead. It stays one program's own,
+    part of every key under which JAX keeps what it compiled, and programs without it go the way they went.
     """
     create = _pxla.create_compile_options
 

@@ -165,6 +165,7 @@ class LimitedFunction:
             platform=self.platform,
             compiler_options=self._compiler_options,
             spread=spread,
+            arguments=self._statics.split(args, kwargs)[0],
         )
 
     def _is_spread(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -21,6 +21,8 @@ from memline.passes.canonical import canonical_convolutions
 from memline.passes.products import orient_products
 from memline.plan.plan import Decision, Plan
 from memline.plan.search import Outcome, replay, search
+from memline.plan.strategies import CompileOptions, as_compiler_options
+from memline.tuning import tuned
 from memline.units import format_bytes
 from memline.verify.compiled import CompiledPeak, compiled_peak
 
@@ -76,12 +78,14 @@ class Compiler:
         platform: str,
         compiler_options: dict[str, Any] | None,
         honest: bool,
+        strategy: CompileOptions = (),
     ) -> None:
         self.build = build
         self.lower = lower
         self.whole = whole
         self.options = dict(compiler_options or {})
         self.honest = _honest_options(self.options) if honest and platform == "cpu" else {}
+        self.strategy = as_compiler_options(strategy)
         self.seconds = 0.0
         self.count = 0
         self.notes: list[str] = []
@@ -99,21 +103,33 @@ class Compiler:
     def judge(self, graph: Graph) -> int:
         return self.candidate(graph).peak.total_bytes
 
+    def compiled_with(self, graph: Graph, strategy: CompileOptions) -> Candidate:
+        """Returns the program of a graph compiled with options of XLA's own besides; it is not kept here.
+
+        Raises:
+          Exception: whatever jaxlib raises where it refuses an option.
+        """
+        chosen = as_compiler_options(strategy)
+        return self._compile_with(None if graph is self.whole else graph, {**chosen, **self.options, **self.honest})
+
     def _compile(self, graph: Graph | None) -> Candidate:
         try:
-            return self._compile_with(graph, {**self.options, **self.honest})
+            return self._compile_with(graph, {**self.strategy, **self.options, **self.honest})
         except Exception:
-            known = compat.known_compile_options(self.honest)
-            if known == self.honest:
+            added = {**self.strategy, **self.honest}
+            known = compat.known_compile_options(added)
+            if known == added:
                 raise
-            for name in self.honest.keys() - known.keys():
-                self.notes.append(
-                    f"this jaxlib does not know the compile option {name}: the compiled peak may hide memory"
-                )
-            self.honest = known
-            return self._compile_with(graph, {**self.options, **self.honest})
+            for name in added.keys() - known.keys():
+                hides = "the compiled peak may hide memory" if name in self.honest else "the plan goes without it"
+                self.notes.append(f"this jaxlib does not know the compile option {name}: {hides}")
+            self.honest = {name: value for name, value in self.honest.items() if name in known}
+            self.strategy = {name: value for name, value in self.strategy.items() if name in known}
+            return self._compile_with(graph, {**self.strategy, **self.options, **self.honest})
 
     def _compile_with(self, graph: Graph | None, options: dict[str, Any]) -> Candidate:
+        if compat.EXTRA_OPTIONS in options:
+            compat.pass_extra_options()
         call = self.build(graph, options)
         lowered = self.lower(call)
         compiled = lowered.compile()
@@ -129,6 +145,7 @@ def make_planned(
     platform: str,
     compiler_options: dict[str, Any] | None = None,
     spread: bool = False,
+    arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None,
 ) -> Planned:
     """Plans and compiles one traced call.
 
@@ -141,6 +158,8 @@ def make_planned(
       compiler_options: the user's own compile options.
       spread: whether arrays are spread over several devices. The limit is per device, and the models know one
         device only, so there the compiler is asked first whether the program fits as it is.
+      arguments: the call's positional and keyword arguments without static ones, arrays or shapes, for
+        `Options.tune_seconds`.
 
     Raises:
       MemoryLimitError: no plan that was tried fits.
@@ -151,7 +170,8 @@ def make_planned(
     donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
     alias_bytes = _alias_bytes(graph, donated)
     honest = spec.options.honest_accounting and not spec.changes_nothing
-    compiler = Compiler(build, lower, graph, platform, compiler_options, honest)
+    strategy = spec.plan.compile_options if spec.plan is not None else ()
+    compiler = Compiler(build, lower, graph, platform, compiler_options, honest, strategy)
     if spec.plan is not None:
         outcome = replay(graph, spec.plan.decisions, alias_bytes=alias_bytes, platform=platform, judge=compiler.judge)
     elif spec.limit_bytes is None or (spread and compiler.judge(graph) <= spec.limit_bytes):
@@ -173,11 +193,15 @@ def make_planned(
     candidate = compiler.candidate(outcome.graph)
     if spec.limit_bytes is not None and candidate.peak.total_bytes > spec.limit_bytes:
         raise _too_big(graph, outcome, spec.limit_bytes, donated)
-    return Planned(
+    planned = Planned(
         _plan_of(outcome, spec, compiler, candidate, graph, platform, time.perf_counter() - began),
         outcome.graph,
         candidate,
     )
+    if not spec.options.tune_seconds or planned.plan.is_tuned or arguments is None:
+        return planned
+    has_effects = bool(traced.jaxpr.effects)
+    return tuned(planned, compiler, spec, arguments, platform=platform, has_effects=has_effects)
 
 
 def prepared_graph(closed: Any, platform: str) -> Graph:
