@@ -139,7 +139,7 @@ def pass_extra_options() -> None:
     out of a program's compile options and appended to the serialised ones instead. It stays one program's own,
     part of every key under which JAX keeps what it compiled, and programs without it go the way they went.
     """
-    create = _pxla.create_compile_options
+    create: Callable[..., Any] = _pxla.create_compile_options
 
     @functools.wraps(create)
     def create_with_extra(*args: Any) -> Any:

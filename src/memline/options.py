@@ -19,8 +19,9 @@ class Options:
       split_for_speed: a program that fits its limit is still split if the estimated time falls below
         this share of the whole program's; 0 leaves every program that fits alone.
       max_moves: at most so many moves in one plan.
-      tune_seconds: for how long the planned program may be tried under XLA's own strategies (`memline.plan.strategies`),
-        by measurement, when it is first compiled; 0 tries none. See `memline.tuning`.
+      tune_seconds: for how long, when a program is first compiled, it may be compiled and run under strategies of
+        XLA's own (vector width, whole loops as one function, and so on) to find the fastest; 0 tries none. It runs on
+        the arguments of that first call, or on made-up ones where only shapes are given (those are allocated then).
 
     Raises:
       ArgumentError: a field is out of its range.

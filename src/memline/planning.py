@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -19,9 +19,10 @@ from memline.ir.trace import from_jaxpr
 from memline.options import Options
 from memline.passes.canonical import canonical_convolutions
 from memline.passes.products import orient_products
+from memline.plan.moves import Compile
 from memline.plan.plan import Decision, Plan
 from memline.plan.search import Outcome, replay, search
-from memline.plan.strategies import CompileOptions, as_compiler_options
+from memline.plan.strategies import CompileOptions, as_compiler_options, is_given, strategy_by_rule
 from memline.tuning import tuned
 from memline.units import format_bytes
 from memline.verify.compiled import CompiledPeak, compiled_peak
@@ -52,6 +53,8 @@ class Candidate:
     lowered: Any
     compiled: Any
     peak: CompiledPeak
+    choice: Decision | None = None
+    """The options of XLA's own that it was compiled with by rule, and why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,14 +81,15 @@ class Compiler:
         platform: str,
         compiler_options: dict[str, Any] | None,
         honest: bool,
-        strategy: CompileOptions = (),
+        strategy: CompileOptions | None = (),
     ) -> None:
         self.build = build
         self.lower = lower
         self.whole = whole
         self.options = dict(compiler_options or {})
         self.honest = _honest_options(self.options) if honest and platform == "cpu" else {}
-        self.strategy = as_compiler_options(strategy)
+        self.platform = platform
+        self.strategy = strategy  # None: by rule
         self.seconds = 0.0
         self.count = 0
         self.notes: list[str] = []
@@ -95,7 +99,7 @@ class Compiler:
         """Returns the compiled program of a graph; the program as written is compiled as written."""
         if id(graph) not in self.made:
             began = time.perf_counter()
-            self.made[id(graph)] = self._compile(None if graph is self.whole else graph)
+            self.made[id(graph)] = self._compile(graph)
             self.seconds += time.perf_counter() - began
             self.count += 1
         return self.made[id(graph)]
@@ -104,19 +108,20 @@ class Compiler:
         return self.candidate(graph).peak.total_bytes
 
     def compiled_with(self, graph: Graph, strategy: CompileOptions) -> Candidate:
-        """Returns the program of a graph compiled with options of XLA's own besides; it is not kept here.
+        """Returns the program of a graph compiled with other options of XLA's own; it is not kept here.
 
         Raises:
           Exception: whatever jaxlib raises where it refuses an option.
         """
-        chosen = as_compiler_options(strategy)
-        return self._compile_with(None if graph is self.whole else graph, {**chosen, **self.options, **self.honest})
+        return self._compile_with(graph, as_compiler_options(strategy))
 
-    def _compile(self, graph: Graph | None) -> Candidate:
+    def _compile(self, graph: Graph) -> Candidate:
+        strategy, reason = (self.strategy, "") if self.strategy is not None else self._by_rule(graph)
+        chosen = as_compiler_options(strategy)
         try:
-            return self._compile_with(graph, {**self.strategy, **self.options, **self.honest})
+            made = self._compile_with(graph, chosen)
         except Exception:
-            added = {**self.strategy, **self.honest}
+            added = {**chosen, **self.honest}
             known = compat.known_compile_options(added)
             if known == added:
                 raise
@@ -124,13 +129,18 @@ class Compiler:
                 hides = "the compiled peak may hide memory" if name in self.honest else "the plan goes without it"
                 self.notes.append(f"this jaxlib does not know the compile option {name}: {hides}")
             self.honest = {name: value for name, value in self.honest.items() if name in known}
-            self.strategy = {name: value for name, value in self.strategy.items() if name in known}
-            return self._compile_with(graph, {**self.strategy, **self.options, **self.honest})
+            made = self._compile_with(graph, {name: value for name, value in chosen.items() if name in known})
+        return replace(made, choice=Decision(Compile(strategy), reason)) if reason else made
 
-    def _compile_with(self, graph: Graph | None, options: dict[str, Any]) -> Candidate:
+    def _by_rule(self, graph: Graph) -> tuple[CompileOptions, str]:
+        strategy, reason = strategy_by_rule(graph, self.platform)
+        return ((), "") if any(is_given(name, self.options) for name, _ in strategy) else (strategy, reason)
+
+    def _compile_with(self, graph: Graph, chosen: dict[str, Any]) -> Candidate:
+        options = {**chosen, **self.options, **self.honest}
         if compat.EXTRA_OPTIONS in options:
             compat.pass_extra_options()
-        call = self.build(graph, options)
+        call = self.build(None if graph is self.whole else graph, options)
         lowered = self.lower(call)
         compiled = lowered.compile()
         return Candidate(call, lowered, compiled, compiled_peak(compiled, self.whole))
@@ -170,7 +180,7 @@ def make_planned(
     donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
     alias_bytes = _alias_bytes(graph, donated)
     honest = spec.options.honest_accounting and not spec.changes_nothing
-    strategy = spec.plan.compile_options if spec.plan is not None else ()
+    strategy = spec.plan.compile_options if spec.plan is not None else (() if spec.changes_nothing else None)
     compiler = Compiler(build, lower, graph, platform, compiler_options, honest, strategy)
     if spec.plan is not None:
         outcome = replay(graph, spec.plan.decisions, alias_bytes=alias_bytes, platform=platform, judge=compiler.judge)
@@ -198,7 +208,8 @@ def make_planned(
         outcome.graph,
         candidate,
     )
-    if not spec.options.tune_seconds or planned.plan.is_tuned or arguments is None:
+    is_told = spec.plan is not None and spec.plan.is_tuned
+    if not spec.options.tune_seconds or is_told or arguments is None:
         return planned
     has_effects = bool(traced.jaxpr.effects)
     return tuned(planned, compiler, spec, arguments, platform=platform, has_effects=has_effects)
@@ -265,7 +276,7 @@ def _plan_of(
     seconds: float,
 ) -> Plan:
     return Plan(
-        decisions=tuple(Decision(d.move, d.reason, d.saved_bytes) for d in outcome.decisions),
+        decisions=(*outcome.decisions, candidate.choice) if candidate.choice else outcome.decisions,
         limit_bytes=spec.limit_bytes,
         argument_bytes=candidate.peak.argument_bytes,
         output_bytes=candidate.peak.output_bytes,

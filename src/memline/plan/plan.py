@@ -84,7 +84,7 @@ class Plan:
 
     @property
     def is_tuned(self) -> bool:
-        """Whether the plan says how to compile, so that nothing need be measured."""
+        """Whether the plan says how to compile, by measurement, by rule or by hand: it is replayed with just that."""
         return any(isinstance(move, Compile) for move in self.moves)
 
     def to_json(self) -> str:

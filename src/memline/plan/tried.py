@@ -9,7 +9,7 @@ from typing import Any
 
 from memline.errors import PlanError
 
-VERDICTS = ("base", "chosen", "not faster", "slower", "too big", "in-place lost", "other results", "no effect",
+VERDICTS = ("base", "chosen", "not faster", "slower", "too big", "lost", "other results", "no effect",
             "refused", "no time")  # fmt: skip
 
 
