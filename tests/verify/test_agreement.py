@@ -12,6 +12,10 @@ from memline.verify.agreement import rounding_share
 ONES = np.ones(5, np.float32)
 
 
+def floats(values):
+    return np.array(values, np.float32)
+
+
 def test_equal_is_equal():
     trees = [ONES, np.arange(3), np.zeros((0, 3)), np.array([np.nan, np.inf, -np.inf]), np.array([True]), np.float32(3)]
     assert rounding_share(trees, [x.copy() for x in trees]) == 0
@@ -31,7 +35,7 @@ def test_rounding_is_told_from_more(dtype):
 
 def test_small_elements_are_measured_by_the_largest():
     exact = np.array([1e6, 1.0], np.float32)
-    assert rounding_share([exact + np.float32([0, 1])], [exact]) < 1
+    assert rounding_share([exact + floats([0, 1])], [exact]) < 1
     assert rounding_share([exact[1:] + np.float32(1)], [exact[1:]]) > 1
 
 
@@ -42,9 +46,9 @@ def test_small_elements_are_measured_by_the_largest():
         ([ONES], [ONES, ONES]),
         ([ONES], [ONES[:4]]),
         ([ONES], [ONES.astype(np.float64)]),
-        ([np.float32([np.nan, 1])], [np.float32([1, 1])]),
-        ([np.float32([np.inf, 1])], [np.float32([-np.inf, 1])]),
-        ([np.float32([1, 1])], [np.float32([np.inf, 1])]),
+        ([floats([np.nan, 1])], [floats([1, 1])]),
+        ([floats([np.inf, 1])], [floats([-np.inf, 1])]),
+        ([floats([1, 1])], [floats([np.inf, 1])]),
         ([ONES], [0 * ONES]),
         ([jax.random.key(0)], [jax.random.key(1)]),
         ([np.array([True])], [np.array([False])]),

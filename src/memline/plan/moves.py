@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeAlias
 
 from memline.errors import PlanError
-from memline.plan.strategies import CompileOptions
+from memline.plan.strategies import CompileOption, CompileOptions
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Compile:
     Compile(options=(('xla_cpu_prefer_vector_width', 512),))
     """
 
-    options: CompileOptions = ()
+    options: CompileOptions | Mapping[str, CompileOption] = ()
 
     def __post_init__(self) -> None:
         given: Any = self.options

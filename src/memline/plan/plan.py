@@ -80,7 +80,7 @@ class Plan:
     @property
     def compile_options(self) -> CompileOptions:
         """The options of XLA's own that the plan compiles with: those of its last `Compile`."""
-        return next((move.options for move in reversed(self.moves) if isinstance(move, Compile)), ())
+        return next((tuple(dict(m.options).items()) for m in reversed(self.moves) if isinstance(m, Compile)), ())
 
     @property
     def is_tuned(self) -> bool:
