@@ -19,9 +19,9 @@ from memline.verify.trial import Trial
 if TYPE_CHECKING:
     from memline.planning import Candidate
 
-_LEAST_ROUNDS = 3
+LEAST_ROUNDS = 3
 _CLEARLY_FASTER = 0.95  # share of the planned program's time, by the median of paired runs
-_HOPELESS = 1.3
+_HOPELESS = 1.5
 _NO_BIGGER = 1.02  # without a limit
 
 
@@ -60,9 +60,16 @@ class Runner:
         return statistics.median(self.ratios) if self.ratios else math.inf
 
     @property
+    def is_behind(self) -> bool:
+        """Whether it need not run on: it is slower, or far slower from the start."""
+        if len(self.ratios) >= LEAST_ROUNDS:
+            return self.share > 1
+        return len(self.ratios) > 1 and min(self.ratios) > _HOPELESS
+
+    @property
     def is_clearly_faster(self) -> bool:
         """Whether it is faster by more than noise: by the median, and in three rounds of four."""
-        if len(self.ratios) < _LEAST_ROUNDS or self.share > _CLEARLY_FASTER:
+        if len(self.ratios) < LEAST_ROUNDS or self.share > _CLEARLY_FASTER:
             return False
         return sum(ratio < 1 for ratio in self.ratios) * 4 >= len(self.ratios) * 3
 
@@ -107,9 +114,10 @@ class Race:
         return self.spent_seconds + seconds <= self.budget_seconds
 
     def enter(self, strategy: Strategy) -> None:
-        """Compiles a strategy and lets it take part if it may."""
+        """Compiles a strategy, checks it, and has it run in turn with the program as planned a few times."""
         tried = Tried(strategy.name, "no time")
-        if self.expected is None or not self.has(self.compile_seconds + 2 * self.run_seconds):
+        # A run to warm up and compare, then rounds of two.
+        if self.expected is None or not self.has(self.compile_seconds + (1 + 2 * LEAST_ROUNDS) * self.run_seconds):
             self.out.append(tried)
             return
         began = self.now()
@@ -121,31 +129,25 @@ class Race:
         self.compile_seconds = self.now() - began
         tried = replace(tried, compiled_peak_bytes=program.peak.total_bytes)
         verdict, detail = self._objection(strategy, program)
-        if verdict:
-            self.out.append(replace(tried, verdict=verdict, detail=detail))
-            return
-        if not self.has(2 * self.run_seconds):
-            self.out.append(tried)
-            return
+        if not verdict and self.has(self.run_seconds):
+            verdict, detail = self._compared(strategy, program)
+            if not verdict:
+                runner = Runner(strategy, program, self.base)
+                self.runners.append(runner)
+                self._run([runner], LEAST_ROUNDS)
+                return
+        self.out.append(replace(tried, verdict=verdict or "no time", detail=detail))
+
+    def _compared(self, strategy: Strategy, program: Candidate) -> tuple[str, str]:
+        """Returns a verdict and its grounds where a program does not compute what the planned one does."""
         try:
             _, results = self.trial.run(program.compiled)
         except Exception as error:  # a library's limit, for one; the planned program ran
-            self.out.append(replace(tried, verdict="refused", detail=first_line(error)))
-            return
-        share = rounding_share(results, self.expected)
+            return "refused", first_line(error)
+        share = rounding_share(results, self.expected or [])
         if share > (1.0 if strategy.changes_rounding else 0.0):
-            self.out.append(replace(tried, verdict="other results", detail=f"{share:.3g} times what rounding explains"))
-            return
-        del results
-        seconds, _ = self.trial.run(program.compiled)
-        if seconds > _HOPELESS * self.run_seconds and self.has(seconds + self.run_seconds):
-            # Once more, both: the machine may have been busy with something else.
-            self.run_seconds = min(self.run_seconds, self.trial.run(self.base.program.compiled)[0])
-            seconds = min(seconds, self.trial.run(program.compiled)[0])
-        if seconds > _HOPELESS * self.run_seconds:
-            self.out.append(replace(tried, verdict="slower", seconds=seconds, rounds=1))
-            return
-        self.runners.append(Runner(strategy, program, self.base))
+            return "other results", f"{share:.3g} times what rounding explains"
+        return "", ""
 
     def _objection(self, strategy: Strategy, program: Candidate) -> tuple[str, str]:
         peak, before = program.peak, self.base.program.peak
@@ -162,17 +164,21 @@ class Race:
         return ("lost", lost) if lost else ("", "")
 
     def run(self, rounds: int) -> None:
-        """Runs all in turn until each has run so many times, or time is short; the hopeless drop out."""
-        while self.runners and any(len(r.times) < rounds for r in self.runners):
-            running = [self.base, *self.runners]
+        """Has all that are left run in turn until each has run so many times, or time is short."""
+        self._run(list(self.runners), rounds)
+
+    def _run(self, runners: list[Runner], rounds: int) -> None:
+        while runners and any(len(r.times) < rounds for r in runners):
+            running = [self.base, *runners]
             if not self.has(sum(min(r.times.values(), default=self.run_seconds) for r in running)):
                 return
             for runner in running if self.turn % 2 == 0 else reversed(running):
                 runner.times[self.turn] = self.trial.run(runner.program.compiled)[0]
             self.turn += 1
-            for runner in [r for r in self.runners if len(r.times) >= _LEAST_ROUNDS]:
-                if runner.share > 1.0:
-                    self._drop(runner)
+            self.run_seconds = self.base.seconds
+            for runner in [r for r in runners if r.is_behind]:
+                runners.remove(runner)
+                self._drop(runner)
 
     def _drop(self, runner: Runner) -> None:
         self.runners.remove(runner)

@@ -31,7 +31,7 @@ from memline.verify.trial import Trial
 if TYPE_CHECKING:
     from memline.planning import Candidate, Compiler, Planned, Spec
 
-_HEAT_ROUNDS, _FINAL_ROUNDS = 5, 15
+_ROUNDS = 15
 _WORTH_JOINING = 0.98
 
 _XLA_ALONE = Strategy("XLA's defaults", (), "what the rule chose is left out", changes_rounding=True, shows=True)
@@ -179,12 +179,11 @@ def tune(
     race = Race(base, plain, compile_with, trial, limit_bytes, budget_seconds, run_seconds, compile_seconds, now)
     for strategy in strategies:
         race.enter(strategy)
-    race.run(_HEAT_ROUNDS)
     helped = sorted((r for r in race.runners if r.share < _WORTH_JOINING), key=lambda r: r.share)
     together = combined(r.strategy for r in helped if r.strategy.options)
     if len(helped) > 1 and all(set(together.options) != set(r.strategy.options) for r in helped):
         race.enter(together)
-    race.run(_FINAL_ROUNDS)
+    race.run(_ROUNDS)
     best, records = race.finish()
     return Tuning(best.program, best.strategy.options, _reason(best, records), records, race.spent_seconds)
 

@@ -1,4 +1,4 @@
-"""Which loops are found to be of many small ops."""
+"""Which loops are found to be of several small kernels."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from memline.analysis.steps import many_small_ops
+from memline.analysis.steps import small_kernels
 from memline.ir.trace import from_jaxpr
 
 
 def found(fun: Any, *shapes: tuple[int, ...]) -> Any:
     args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    return many_small_ops(from_jaxpr(jax.make_jaxpr(fun)(*args), platform="cpu", open_scans=True))
+    return small_kernels(from_jaxpr(jax.make_jaxpr(fun)(*args), platform="cpu", open_scans=True))
 
 
 def cell(x: Any) -> Any:
-    return jnp.sin(x) * jnp.cos(x) + jnp.exp(-x) - jnp.tanh(x) + jnp.sqrt(x)
+    """Three times two slices joined, and what is made of them."""
+    return (jnp.roll(x, -1) - jnp.roll(x, 2)) * jnp.sin(jnp.roll(x, 1)) - x
 
 
 def scanned(body: Any, length: int = 100) -> Any:
@@ -28,16 +29,24 @@ def scanned(body: Any, length: int = 100) -> Any:
 
 def test_what_it_says():
     step = found(scanned(cell), (50,))
-    assert step.ops == 10
+    assert step.kernels == 4
     assert step.trips == 100
-    assert step.touched_bytes == 4 * 50 * 11
+    assert 4 * 50 * 8 < step.touched_bytes < 4 * 50 * 16
     assert "test_steps.py" in step.source
+
+
+def test_gradients_hand_on_more_than_the_loops_they_are_of():
+    def loss(w, x):
+        return scanned(lambda h: jnp.tanh(w @ h))(x).sum()
+
+    assert found(loss, (20, 20), (20,)) is None
+    assert found(jax.grad(loss, (0, 1)), (20, 20), (20,)) is not None
 
 
 @pytest.mark.parametrize(
     ("fun", "shape"),
     [
-        (scanned(jnp.tanh), (50,)),  # few ops
+        (scanned(lambda x: jnp.tanh(jnp.sin(x) * jnp.cos(x) + jnp.exp(-x)) - x), (50,)),  # all one kernel
         (scanned(cell), (5000,)),  # big ones
         (scanned(cell, length=4), (50,)),  # few steps
         (cell, (50,)),  # no loop
@@ -77,4 +86,4 @@ def test_a_product_in_another_small_loop_speaks_against_it():
 def test_calls_in_a_loop_are_looked_into():
     called = jax.jit(cell)
     step = found(lambda x: lax.while_loop(lambda x: x.sum() < 5, lambda x: called(called(x)), x), (50,))
-    assert step.ops == 20
+    assert step.kernels == 7

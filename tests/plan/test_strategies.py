@@ -23,8 +23,8 @@ WHOLE = as_compiler_options(((SMALL_LOOPS, 1 << 16),))
 
 
 def cell(x: Any) -> Any:
-    """A step of many small ops."""
-    return jnp.sin(x) * jnp.cos(x) + jnp.exp(-x * x) - jnp.log1p(x * x) * jnp.tanh(x[::-1])
+    """A step of several small kernels, in which rounding dies away."""
+    return 0.3 * (jnp.sin(jnp.roll(x, 1)) * jnp.cos(jnp.roll(x, 2)) + jnp.exp(-x * x) - jnp.tanh(jnp.roll(x, 3)))
 
 
 def steps(x: Any) -> Any:
@@ -102,10 +102,10 @@ class TestOptions:
 
 
 class TestRule:
-    def test_many_small_ops_are_compiled_whole_and_the_plan_says_why(self):
+    def test_several_small_kernels_are_compiled_whole_and_the_plan_says_why(self):
         lowered = memline.jit(steps, memory_limit="1GiB").lower(argument())
         assert lowered.plan.moves == (Compile({SMALL_LOOPS: 1 << 16}),)
-        assert "small ops a step" in lowered.plan.decisions[0].reason
+        assert "small kernels a step" in lowered.plan.decisions[0].reason
         assert is_whole(lowered.compile())
         assert lowered.plan.compiles == 1
         assert_same(lowered.compile()(argument()), jax.jit(steps)(argument()), rtol=1e-4)
@@ -118,8 +118,7 @@ class TestRule:
             x = argument() if make is jax.grad else argument().reshape(4, 100)
             lowered = memline.jit(make(loss), memory_limit="1GiB").lower(x)
             assert is_whole(lowered.compile())
-            # Derivatives along forty chaotic steps are big, and rounding with them.
-            assert_same(lowered.compile()(x), jax.jit(make(loss))(x), rtol=2e-2)
+            assert_same(lowered.compile()(x), jax.jit(make(loss))(x), rtol=1e-4)
 
     def test_without_a_limit_the_program_is_compiled_as_jax_does(self):
         lowered = memline.jit(steps).lower(argument())
@@ -145,7 +144,7 @@ class TestRule:
 
     @pytest.mark.slow
     def test_the_limit_holds_in_a_fresh_process(self):
-        """A thousand steps, whose tape of several arrays would take tens of MiB, in a loop that is one function."""
+        """Four thousand steps, whose tape takes tens of MiB, in loops that are one function each."""
 
         def loss(x):
             return (lax.scan(lambda x, _: (cell(x), None), x, None, length=4000)[0] ** 2).sum()
