@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 import memline
-from memline.planning import Compiler
+from memline.compiling import Compiler
 from tests.programs import TIGHT, N, assert_same, kernel_sums, points
 
 BOUNDED = memline.limit(kernel_sums, TIGHT)

@@ -12,7 +12,7 @@ from memline.errors import (
     PlanError,
 )
 from memline.options import Options
-from memline.plan.moves import Keep, Recompute, SplitAxis, TurnProducts
+from memline.plan.moves import Compile, Keep, Recompute, SlimTape, SplitAxis, TurnProducts
 from memline.plan.plan import Plan
 from memline.tradeoff.curve import Curve, Point
 
@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
+    "Compile",
     "Curve",
     "Keep",
     "LimitError",
@@ -32,6 +33,7 @@ __all__ = [
     "PlanError",
     "Point",
     "Recompute",
+    "SlimTape",
     "SplitAxis",
     "TurnProducts",
     "curve",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from jax._src.ad_util import Zero as _Zero
 from jax._src.interpreters import ad as _ad
 from jax._src.interpreters import batching as _batching
 from jax._src.interpreters import mlir as _mlir
+from jax._src.interpreters import pxla as _pxla
 from jax.extend import core as _jex
 from jax.extend.core import primitives as _primitives
 
@@ -133,6 +135,57 @@ def known_compile_options(options: dict[str, Any]) -> dict[str, Any]:
             continue
         known[name] = value
     return known
+
+
+EXTRA_OPTIONS = "memline_backend_extra_options"
+"""A compile option of memline's own: those which only XLA's backend knows, as the JSON text of names and texts."""
+
+
+@functools.cache
+def pass_extra_options() -> None:
+    """Has JAX pass on the compile option `EXTRA_OPTIONS`; others stay as they are.
+
+    XLA keeps such options in a map, and refuses to read a map from `compiler_options`. So this one is taken
+    out of a program's compile options and appended to the serialised ones instead. It stays one program's own,
+    part of every key under which JAX keeps what it compiled, and programs without it go the way they went.
+    """
+    create: Callable[..., Any] = _pxla.create_compile_options
+
+    @functools.wraps(create)
+    def create_with_extra(*args: Any) -> Any:
+        *rest, given = args
+        given = dict(given)
+        extra = given.pop(EXTRA_OPTIONS, "")
+        made = create(*rest, given)
+        if not extra:
+            return made
+        return type(made).ParseFromString(made.SerializeAsString() + _extra_options_proto(extra))
+
+    _pxla.create_compile_options = create_with_extra
+
+
+def _extra_options_proto(text: str) -> bytes:
+    """Returns serialised compile options that say nothing but these extra options: what is appended is merged.
+
+    CompileOptionsProto.executable_build_options (3) .debug_options (3) .xla_backend_extra_options (500), a map.
+    """
+    entries = b""
+    for name, value in json.loads(text).items():
+        entries += _proto_field(500, _proto_field(1, name.encode()) + _proto_field(2, value.encode()))
+    return _proto_field(3, _proto_field(3, entries))
+
+
+def _proto_field(number: int, data: bytes) -> bytes:
+    """Returns a field of bytes as protocol buffers write it: its tag, its length, itself."""
+    return _varint(number << 3 | 2) + _varint(len(data)) + data
+
+
+def _varint(number: int) -> bytes:
+    digits = []
+    while number > 127:
+        digits.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*digits, number])
 
 
 def new_primitive(

@@ -180,6 +180,7 @@ class LimitedFunction:
             compiler_options=self._compiler_options,
             spread=spread,
             several=several,
+            arguments=self._statics.split(args, kwargs)[0],
         )
 
     def _is_spread(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, fields
 
@@ -22,6 +23,9 @@ class Options:
       plan_cache: a folder in which plans are kept, so that a process does not search for what another one has
         found; it is made when first written to. "" for none; None for what the environment variable
         MEMLINE_PLAN_CACHE says, and none where it is not set. Whoever may write there decides what runs.
+      tune_seconds: for how long, when a program is first compiled, it may be compiled and run under strategies of
+        XLA's own (vector width, whole loops as one function, and so on) to find the fastest; 0 tries none. It runs on
+        the arguments of that first call, or on made-up ones where only shapes are given (those are allocated then).
 
     Raises:
       ArgumentError: a field is out of its range.
@@ -35,6 +39,7 @@ class Options:
     split_for_speed: float = 0.6
     max_moves: int = 64
     plan_cache: str | None = None
+    tune_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_compiles, int) or self.max_compiles < 1:
@@ -47,6 +52,13 @@ class Options:
             object.__setattr__(self, "plan_cache", os.fspath(self.plan_cache))
         if self.plan_cache is not None and not isinstance(self.plan_cache, str):
             raise ArgumentError(f"plan_cache is the path of a folder, not {self.plan_cache!r}")
+
+        if (
+            isinstance(self.tune_seconds, bool)
+            or not isinstance(self.tune_seconds, int | float)
+            or not 0 <= self.tune_seconds < math.inf
+        ):
+            raise ArgumentError(f"tune_seconds is a number of seconds from 0, not {self.tune_seconds!r}")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 from collections.abc import Callable, Sequence
@@ -11,26 +10,21 @@ from typing import Any
 
 import jax
 
-from memline import compat
 from memline.analysis.machine import machine_for
+from memline.compiling import Build, Candidate, Compiler
 from memline.errors import MemoryLimitError
-from memline.ir.codec import digest
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Value
-from memline.ir.plain import NotPlain
 from memline.ir.trace import from_jaxpr
 from memline.options import Options
 from memline.passes.canonical import canonical_convolutions
 from memline.passes.products import orient_products
-from memline.plan.plan import Decision, Plan
+from memline.plan.plan import Plan
 from memline.plan.search import Outcome, replay, search
 from memline.plancache.key import Circumstances
 from memline.plancache.memory import Memory
+from memline.tuning import tuned
 from memline.units import format_bytes
-from memline.verify.compiled import CompiledPeak, compiled_peak
-
-# XLA:CPU hands whole sub-graphs to libraries that allocate where no account sees it; see docs/accounting.md.
-_HONEST_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 
 
 @dataclass(frozen=True)
@@ -48,105 +42,12 @@ class Spec:
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
-    """A compiled program: as a function to call, and as JAX's stages."""
-
-    call: Any
-    lowered: Any
-    compiled: Any
-    peak: CompiledPeak
-
-
-@dataclass(frozen=True, eq=False)
 class Planned:
     """A call's program as it will run, with its plan."""
 
     plan: Plan
     graph: Graph
     candidate: Candidate
-
-
-Build = Callable[[Graph | None, dict[str, Any]], Any]
-"""Returns the jitted function that runs a graph, or the user's own function for None."""
-
-
-class Compiler:
-    """Compiles candidates of one call with options that make the compiled peak believable."""
-
-    def __init__(
-        self,
-        build: Build,
-        lower: Callable[[Any], Any],
-        whole: Graph,
-        platform: str,
-        compiler_options: dict[str, Any] | None,
-        honest: bool,
-        several: bool = False,
-    ) -> None:
-        self.build = build
-        self.several = several
-        self.lower = lower
-        self.whole = whole
-        self.platform = platform
-        self.options = dict(compiler_options or {})
-        self.honest = _honest_options(self.options) if honest and platform == "cpu" else {}
-        self.seconds = 0.0
-        self.count = 0
-        self.notes: list[str] = []
-        self.made: dict[str | int, Candidate] = {}
-        self.told: dict[int, tuple[str | int, Graph]] = {}
-
-    def candidate(self, graph: Graph, known: CompiledPeak | None = None) -> Candidate:
-        """Returns the compiled program of a graph; the program as written is compiled as written.
-
-        Args:
-          graph: the graph.
-          known: its compiled peak, where it has been compiled before by another process.
-        """
-        name = self._name(graph)
-        if name not in self.made:
-            began = time.perf_counter()
-            self.made[name] = self._compile(None if graph is self.whole else graph, known)
-            self.seconds += time.perf_counter() - began
-            self.count += 1
-        return self.made[name]
-
-    def begin(self) -> None:
-        """Starts the count of seconds and compiles anew; what is compiled stays."""
-        self.seconds, self.count = 0.0, 0
-
-    def _name(self, graph: Graph) -> str | int:
-        """Returns what tells programs apart: searches for several limits often find the same one."""
-        if id(graph) not in self.told:
-            name: str | int = id(graph)
-            if self.several:
-                with contextlib.suppress(NotPlain):
-                    name = digest(graph)
-            self.told[id(graph)] = name, graph  # held, so that its id stays its own
-        return self.told[id(graph)][0]
-
-    def judge(self, graph: Graph) -> int:
-        return self.candidate(graph).peak.total_bytes
-
-    def _compile(self, graph: Graph | None, peak: CompiledPeak | None) -> Candidate:
-        try:
-            return self._compile_with(graph, {**self.options, **self.honest}, peak)
-        except Exception:
-            known = compat.known_compile_options(self.honest)
-            if known == self.honest:
-                raise
-            for name in self.honest.keys() - known.keys():
-                self.notes.append(
-                    f"this jaxlib does not know the compile option {name}: the compiled peak may hide memory"
-                )
-            self.honest = known
-            return self._compile_with(graph, {**self.options, **self.honest}, peak)
-
-    def _compile_with(self, graph: Graph | None, options: dict[str, Any], peak: CompiledPeak | None) -> Candidate:
-        call = self.build(graph, options)
-        lowered = self.lower(call)
-        compiled = lowered.compile()
-        return Candidate(call, lowered, compiled, compiled_peak(compiled, self.whole, peak))
 
 
 class Planner:
@@ -162,6 +63,8 @@ class Planner:
       spread: whether arrays are spread over several devices. The limit is per device, and the models know one
         device only, so there the compiler is asked first whether the program fits as it is.
       several: whether to look for equal programs among those compiled already, as several limits make them.
+      arguments: the call's positional and keyword arguments without static ones, arrays or shapes, for
+        `Options.tune_seconds`; without them nothing is tuned.
     """
 
     def __init__(
@@ -175,9 +78,12 @@ class Planner:
         compiler_options: dict[str, Any] | None = None,
         spread: bool = False,
         several: bool = False,
+        arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None,
     ) -> None:
         self._began: float | None = time.perf_counter()
         self._spread = spread
+        self._arguments = arguments
+        self._has_effects = bool(traced.jaxpr.effects)
         self.graph = prepared_graph(traced.jaxpr, platform)
         self.donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
         self.compiler = Compiler(build, lower, self.graph, platform, compiler_options, honest, several)
@@ -193,6 +99,9 @@ class Planner:
         self._began = None
         self.compiler.begin()
         graph, compiler = self.graph, self.compiler
+        compiler.strategy = None
+        if spec.plan is not None or spec.changes_nothing:
+            compiler.strategy = spec.plan.compile_options if spec.plan is not None else ()
         alias_bytes = _alias_bytes(graph, self.donated)
         platform, judge = compiler.platform, compiler.judge
         if spec.plan is not None:
@@ -213,8 +122,16 @@ class Planner:
                 compiler.options,
                 is_spread=self._spread,
             )
-            return _searched(graph, asked, compiler, began)
-        return _planned(outcome, spec.limit_bytes, compiler, self.donated, began)
+            return _searched(graph, asked, compiler, began, lambda planned: self._tuned(planned, spec))
+        return self._tuned(_planned(outcome, spec.limit_bytes, compiler, self.donated, began), spec)
+
+    def _tuned(self, planned: Planned, spec: Spec) -> Planned:
+        """Returns the program under the strategy of XLA's own that measurement finds fastest, where that was asked."""
+        is_told = spec.plan is not None and spec.plan.is_tuned
+        if not spec.options.tune_seconds or is_told or self._arguments is None:
+            return planned
+        platform = self.compiler.platform
+        return tuned(planned, self.compiler, spec, self._arguments, platform=platform, has_effects=self._has_effects)
 
 
 def prepared_graph(closed: Any, platform: str) -> Graph:
@@ -248,12 +165,19 @@ def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
     return _searched(graph, asked, compiler, began).graph
 
 
-def _searched(graph: Graph, asked: Circumstances, compiler: Compiler, began: float) -> Planned:
-    """Returns the program of the best plan found, by this process or by an earlier one."""
+def _searched(
+    graph: Graph,
+    asked: Circumstances,
+    compiler: Compiler,
+    began: float,
+    finish: Callable[[Planned], Planned] = lambda planned: planned,
+) -> Planned:
+    """Returns the program of the best plan found, and finished, by this process or by an earlier one."""
     _require_room(graph, asked.limit_bytes, asked.alias_bytes, asked.donated)
     memory = Memory(graph, asked)
     recalled = memory.recall()
     if recalled is not None:
+        compiler.strategy = recalled.plan.compile_options if recalled.plan.is_tuned else None
         try:
             candidate = compiler.candidate(recalled.graph, recalled.peak)
         except Exception as error:  # whatever it is, the search goes without
@@ -271,6 +195,7 @@ def _searched(graph: Graph, asked: Circumstances, compiler: Compiler, began: flo
                 return Planned(plan, recalled.graph, candidate)
             peak = format_bytes(candidate.peak.total_bytes)
             memory.notes.append(f"the plan in the cache compiles to {peak} now: searched again")
+        compiler.strategy = None
     outcome = search(
         graph,
         limit_bytes=asked.limit_bytes,
@@ -279,7 +204,7 @@ def _searched(graph: Graph, asked: Circumstances, compiler: Compiler, began: flo
         options=asked.options,
         judge=compiler.judge,
     )
-    planned = _planned(outcome, asked.limit_bytes, compiler, asked.donated, began)
+    planned = finish(_planned(outcome, asked.limit_bytes, compiler, asked.donated, began))
     memory.keep(planned.plan, planned.graph, planned.candidate.peak)
     return replace(planned, plan=replace(planned.plan, notes=(*planned.plan.notes, *memory.notes)))
 
@@ -299,17 +224,6 @@ def _planned(
     return Planned(plan, outcome.graph, candidate)
 
 
-def _honest_options(given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the options for honest accounting, joined with what the user gave for the same ones."""
-    honest: dict[str, Any] = dict(_HONEST_CPU)
-    for name in honest.keys() & given.keys():
-        if name == "xla_disable_hlo_passes":
-            honest[name] = f"{given[name]},{honest[name]}"
-        else:
-            honest[name] = given[name]
-    return honest
-
-
 def _plan_of(
     outcome: Outcome,
     limit_bytes: int | None,
@@ -318,7 +232,7 @@ def _plan_of(
     seconds: float,
 ) -> Plan:
     return Plan(
-        decisions=tuple(Decision(d.move, d.reason, d.saved_bytes) for d in outcome.decisions),
+        decisions=(*outcome.decisions, candidate.choice) if candidate.choice else outcome.decisions,
         limit_bytes=limit_bytes,
         argument_bytes=candidate.peak.argument_bytes,
         output_bytes=candidate.peak.output_bytes,

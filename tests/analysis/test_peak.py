@@ -14,12 +14,12 @@ from jax import lax
 
 from memline.analysis.fusion import CPU, GPU
 from memline.analysis.peak import Peak, peak_of
+from memline.compiling import HONEST_CPU
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Loop
 from memline.ir.trace import trace
 from memline.passes.split import split
 from memline.plan.apply import region_of
-from memline.planning import _HONEST_CPU
 from tests.families import FAMILIES, normal, whole_numbers
 
 SLACK_BYTES = 64 * 1024
@@ -32,7 +32,7 @@ def _no_hidden_scratch(monkeypatch):
 
 def compiled_temp_bytes(graph: Graph) -> int:
     args = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in graph.inputs]
-    program = jax.jit(lambda *xs: evaluate(graph, xs), compiler_options=_HONEST_CPU).lower(*args).compile()
+    program = jax.jit(lambda *xs: evaluate(graph, xs), compiler_options=HONEST_CPU).lower(*args).compile()
     stats = program.memory_analysis()
     assert stats is not None
     return stats.temp_size_in_bytes

@@ -72,7 +72,7 @@ class TestPoints:
 
     def test_equal_plans_are_compiled_once(self, monkeypatch):
         graphs = []
-        from memline.planning import Compiler
+        from memline.compiling import Compiler
 
         compile_one = Compiler._compile_with
         monkeypatch.setattr(

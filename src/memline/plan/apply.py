@@ -13,7 +13,7 @@ from memline.passes.defer import defer
 from memline.passes.products import turn_products
 from memline.passes.slim import slim
 from memline.passes.split import split
-from memline.plan.moves import Keep, Move, Recompute, SlimTape, SplitAxis, TurnProducts
+from memline.plan.moves import Compile, Keep, Move, Recompute, SlimTape, SplitAxis, TurnProducts
 
 # Going backwards from a big value, producers this much smaller are not worth making in pieces.
 _SMALL_SHARE = 64
@@ -36,6 +36,8 @@ def apply_moves(graph: Graph, moves: Iterable[Move]) -> Graph:
             graph = _turn(graph, move)
         elif isinstance(move, SlimTape):
             graph = _slim(graph, move)
+        elif isinstance(move, Compile):
+            continue  # says how to compile, not what
         else:
             graph = apply_split(graph, move, frozenset(kept))
             kept = []

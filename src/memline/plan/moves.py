@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeAlias
 
 from memline.errors import PlanError
+from memline.plan.strategies import CompileOption, CompileOptions
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,34 @@ class SlimTape:
         _require_name(self, self.value)
 
 
-Move: TypeAlias = SplitAxis | Keep | Recompute | TurnProducts | SlimTape
+@dataclass(frozen=True)
+class Compile:
+    """Compiles the program with options of XLA's own, on top of those that memline always gives.
 
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (SplitAxis, Keep, Recompute, TurnProducts, SlimTape)}
+    Args:
+      options: names and values, as a mapping or as pairs; none to say that XLA's defaults are best.
+
+    >>> Compile({"xla_cpu_prefer_vector_width": 512})
+    Compile(options=(('xla_cpu_prefer_vector_width', 512),))
+    """
+
+    options: CompileOptions | Mapping[str, CompileOption] = ()
+
+    def __post_init__(self) -> None:
+        given: Any = self.options
+        pairs = tuple(given.items()) if isinstance(given, Mapping) else given
+        if not isinstance(pairs, list | tuple) or not all(map(_is_option, pairs)):
+            raise PlanError(f"Compile: options are names with a truth value, a whole number or text, not {given!r}")
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise PlanError(f"Compile: an option is given twice: {given!r}")
+        object.__setattr__(self, "options", tuple((name, value) for name, value in pairs))
+
+
+Move: TypeAlias = SplitAxis | Keep | Recompute | TurnProducts | SlimTape | Compile
+
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (SplitAxis, Keep, Recompute, TurnProducts, SlimTape, Compile)
+}
 
 
 def move_to_dict(move: Move) -> dict[str, Any]:
@@ -138,6 +164,13 @@ def move_from_dict(data: Any) -> Move:
     if given != expected:
         raise PlanError(f"{data['move']} has the fields {sorted(expected)}, not {sorted(given)}")
     return kind(**{name: data[name] for name in expected})
+
+
+def _is_option(pair: Any) -> bool:
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        return False
+    name, value = pair
+    return isinstance(name, str) and name.isidentifier() and isinstance(value, bool | int | str)
 
 
 def _require_name(move: Any, name: Any) -> None:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from memline.errors import PlanError
-from memline.plan.moves import Move, move_from_dict, move_to_dict
+from memline.plan.moves import Compile, Move, move_from_dict, move_to_dict
+from memline.plan.strategies import CompileOptions
+from memline.plan.tried import Tried
 from memline.units import format_bytes
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class Plan:
     left_whole: tuple[str, ...] = ()
     """What could not be split and why."""
     notes: tuple[str, ...] = ()
+    tuning_seconds: float = 0.0
+    """What measuring XLA's strategies took, with their compiles."""
+    tried: tuple[Tried, ...] = ()
+    """The strategies that were tried, with their measured times."""
 
     @classmethod
     def of(cls, *moves: Move) -> Plan:
@@ -71,15 +77,26 @@ class Plan:
     def moves(self) -> tuple[Move, ...]:
         return tuple(d.move for d in self.decisions)
 
+    @property
+    def compile_options(self) -> CompileOptions:
+        """The options of XLA's own that the plan compiles with: those of its last `Compile`."""
+        return next((tuple(dict(m.options).items()) for m in reversed(self.moves) if isinstance(m, Compile)), ())
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether the plan says how to compile, by measurement, by rule or by hand: it is replayed with just that."""
+        return any(isinstance(move, Compile) for move in self.moves)
+
     def to_json(self) -> str:
         """Returns the plan as JSON text, versioned; `Plan.from_json` reads it back equal."""
         data: dict[str, Any] = {"memline_plan": VERSION}
         for f in dataclasses.fields(self):
-            if f.name != "decisions":
+            if f.name not in ("decisions", "tried"):
                 data[f.name] = getattr(self, f.name)
         data["decisions"] = [
             {**move_to_dict(d.move), "reason": d.reason, "saved_bytes": d.saved_bytes} for d in self.decisions
         ]
+        data["tried"] = [tried.to_dict() for tried in self.tried]
         return json.dumps(data, indent=1)
 
     @classmethod
@@ -103,7 +120,8 @@ class Plan:
             raise PlanError(f"a plan with other fields than expected: {', '.join(odd)}")
         _check_types(data)
         decisions = tuple(_decision_from(d) for d in data.pop("decisions"))
-        lists = {name: tuple(data[name]) for name in ("signature", "left_whole", "notes")}
+        lists: dict[str, Any] = {name: tuple(data[name]) for name in ("signature", "left_whole", "notes")}
+        lists["tried"] = tuple(Tried.from_dict(t) for t in data["tried"])
         return cls(decisions=decisions, **{**data, **lists})
 
     def __str__(self) -> str:
@@ -118,7 +136,7 @@ _OPTIONAL_BYTES = (
     "floor_bytes",
 )
 _BYTES = ("argument_bytes", "output_bytes", "alias_bytes", "compiles")
-_SECONDS = ("whole_seconds", "estimated_seconds", "planning_seconds", "compile_seconds")
+_SECONDS = ("whole_seconds", "estimated_seconds", "planning_seconds", "compile_seconds", "tuning_seconds")
 
 
 def _check_types(data: dict[str, Any]) -> None:
@@ -136,8 +154,9 @@ def _check_types(data: dict[str, Any]) -> None:
     for name in ("signature", "left_whole", "notes"):
         if not isinstance(data[name], list) or not all(isinstance(x, str) for x in data[name]):
             raise PlanError(f"a plan's {name} is a list of texts")
-    if not isinstance(data["decisions"], list):
-        raise PlanError("a plan's decisions are a list")
+    for name in ("decisions", "tried"):
+        if not isinstance(data[name], list):
+            raise PlanError(f"a plan's {name} are a list")
 
 
 def _decision_from(data: Any) -> Decision:
@@ -173,12 +192,14 @@ def _page(plan: Plan) -> str:
         f"{plan.planning_seconds:.2f} s, and {plan.compile_seconds:.2f} s in "
         f"{plan.compiles} compile{'s' * (plan.compiles != 1)}",
     )
+    if plan.tuning_seconds:
+        row("tuning", f"{plan.tuning_seconds:.2f} s")
     lines.append("  moves" if plan.decisions else "  no moves: the program is left as it is")
     for number, d in enumerate(plan.decisions, 1):
         saved = f" (saves {format_bytes(d.saved_bytes)})" if d.saved_bytes > 0 else ""
         lines.append(f"  {number:>3}. {d.move}{saved}")
         lines.append(f"       {d.reason}")
-    for title, entries in (("left whole", plan.left_whole), ("notes", plan.notes)):
+    for title, entries in (("left whole", plan.left_whole), ("strategies", plan.tried), ("notes", plan.notes)):
         if entries:
             lines.append(f"  {title}")
             lines.extend(f"     - {entry}" for entry in entries)

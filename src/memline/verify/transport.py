@@ -74,7 +74,7 @@ def write_program(
     leaves: list[Leaf] = []
     for index, ((path, value), info) in enumerate(zip(paths_and_leaves, infos, strict=True)):
         place = "argument " + jax.tree_util.keystr(path)
-        leaf, data = _to_leaf(value, info, place)
+        leaf, data = describe(value, info, place)
         leaves.append(leaf)
         if data is not None:
             _raw_view(data).tofile(folder / f"{name}.{index}.raw")
@@ -122,20 +122,35 @@ def load_leaf(folder: Path, name: str, index: int, leaf: Leaf, sharding: jax.sha
     Returns:
         The array, ready.
     """
-    dtype = np.dtype(jnp.dtype(leaf.dtype))
     if not leaf.has_data:
-        host = _random_values(leaf.shape, dtype, seed=index)
-    elif math.prod(leaf.shape) == 0:
+        return made_up(leaf, index, sharding)
+    dtype = np.dtype(jnp.dtype(leaf.dtype))
+    if math.prod(leaf.shape) == 0:
         host = np.empty(leaf.shape, dtype)  # an empty file cannot be mapped
     else:
         host = np.memmap(folder / f"{name}.{index}.raw", dtype=np.uint8, mode="r").view(dtype).reshape(leaf.shape)
+    return _placed(host, leaf, sharding)
+
+
+def made_up(leaf: Leaf, seed: int, sharding: jax.sharding.Sharding | None) -> jax.Array:
+    """Make an argument of harmless values, ready in memory that JAX owns.
+
+    Args:
+        leaf: its description.
+        seed: other seeds give other values.
+        sharding: where the program wants it; None when the program does not use it.
+    """
+    return _placed(_random_values(leaf.shape, np.dtype(jnp.dtype(leaf.dtype)), seed), leaf, sharding)
+
+
+def _placed(host: np.ndarray, leaf: Leaf, sharding: jax.sharding.Sharding | None) -> jax.Array:
     array = jnp.array(host, copy=True)
     if leaf.key_impl is not None:
         array = jax.random.wrap_key_data(array, impl=leaf.key_impl)
     return jax.block_until_ready(array if sharding is None else jax.device_put(array, sharding))
 
 
-def _to_leaf(value: Any, info: Any, place: str) -> tuple[Leaf, np.ndarray | None]:
+def describe(value: Any, info: Any, place: str) -> tuple[Leaf, np.ndarray | None]:
     """Describe an argument, and give its data as a numpy array where it has any."""
     if not isinstance(value, (jax.Array, jax.ShapeDtypeStruct, np.ndarray, np.generic, bool, int, float, complex)):
         raise ArgumentError(

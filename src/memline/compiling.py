@@ -1,0 +1,148 @@
+"""Compiles the candidates of one call, so that what XLA says of their memory can be believed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from memline import compat
+from memline.ir.codec import digest
+from memline.ir.graph import Graph
+from memline.ir.plain import NotPlain
+from memline.plan.moves import Compile
+from memline.plan.plan import Decision
+from memline.plan.strategies import CompileOptions, as_compiler_options, is_given, strategy_by_rule
+from memline.verify.compiled import CompiledPeak, compiled_peak
+
+# XLA:CPU hands whole sub-graphs to libraries that allocate where no account sees it; see docs/accounting.md.
+HONEST_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A compiled program: as a function to call, and as JAX's stages."""
+
+    call: Any
+    lowered: Any
+    compiled: Any
+    peak: CompiledPeak
+    choice: Decision | None = None
+    """The options of XLA's own that it was compiled with by rule, and why."""
+
+
+Build = Callable[[Graph | None, dict[str, Any]], Any]
+"""Returns the jitted function that runs a graph, or the user's own function for None."""
+
+
+class Compiler:
+    """Compiles candidates of one call with options that make the compiled peak believable."""
+
+    def __init__(
+        self,
+        build: Build,
+        lower: Callable[[Any], Any],
+        whole: Graph,
+        platform: str,
+        compiler_options: dict[str, Any] | None,
+        honest: bool,
+        several: bool = False,
+    ) -> None:
+        self.build = build
+        self.several = several
+        self.lower = lower
+        self.whole = whole
+        self.platform = platform
+        self.options = dict(compiler_options or {})
+        self.honest = _honest_options(self.options) if honest and platform == "cpu" else {}
+        self.strategy: CompileOptions | None = None
+        """The options of XLA's own to compile with; None for those that go by rule."""
+        self.seconds = 0.0
+        self.count = 0
+        self.notes: list[str] = []
+        self.made: dict[tuple[str | int, CompileOptions | None], Candidate] = {}
+        self.told: dict[int, tuple[str | int, Graph]] = {}
+
+    def candidate(self, graph: Graph, known: CompiledPeak | None = None) -> Candidate:
+        """Returns the compiled program of a graph; the program as written is compiled as written.
+
+        Args:
+          graph: the graph.
+          known: its compiled peak, where it has been compiled before by another process.
+        """
+        name = self._name(graph), self.strategy
+        if name not in self.made:
+            began = time.perf_counter()
+            self.made[name] = self._compile(graph, known)
+            self.seconds += time.perf_counter() - began
+            self.count += 1
+        return self.made[name]
+
+    def begin(self) -> None:
+        """Starts the count of seconds and compiles anew; what is compiled stays."""
+        self.seconds, self.count = 0.0, 0
+
+    def _name(self, graph: Graph) -> str | int:
+        """Returns what tells programs apart: searches for several limits often find the same one."""
+        if id(graph) not in self.told:
+            name: str | int = id(graph)
+            if self.several:
+                with contextlib.suppress(NotPlain):
+                    name = digest(graph)
+            self.told[id(graph)] = name, graph  # held, so that its id stays its own
+        return self.told[id(graph)][0]
+
+    def judge(self, graph: Graph) -> int:
+        return self.candidate(graph).peak.total_bytes
+
+    def compiled_with(self, graph: Graph, strategy: CompileOptions) -> Candidate:
+        """Returns the program of a graph compiled with other options of XLA's own; it is not kept here.
+
+        Raises:
+          Exception: whatever jaxlib raises where it refuses an option.
+        """
+        return self._compile_with(graph, as_compiler_options(strategy))
+
+    def _compile(self, graph: Graph, known_peak: CompiledPeak | None) -> Candidate:
+        strategy, reason = (self.strategy, "") if self.strategy is not None else self._by_rule(graph)
+        chosen = as_compiler_options(strategy)
+        try:
+            made = self._compile_with(graph, chosen, known_peak)
+        except Exception:
+            added = {**chosen, **self.honest}
+            known = compat.known_compile_options(added)
+            if known == added:
+                raise
+            for name in added.keys() - known.keys():
+                hides = "the compiled peak may hide memory" if name in self.honest else "the plan goes without it"
+                self.notes.append(f"this jaxlib does not know the compile option {name}: {hides}")
+            self.honest = {name: value for name, value in self.honest.items() if name in known}
+            chosen = {name: value for name, value in chosen.items() if name in known}
+            made = self._compile_with(graph, chosen, known_peak)
+        return replace(made, choice=Decision(Compile(strategy), reason)) if reason else made
+
+    def _by_rule(self, graph: Graph) -> tuple[CompileOptions, str]:
+        strategy, reason = strategy_by_rule(graph, self.platform)
+        return ((), "") if any(is_given(name, self.options) for name, _ in strategy) else (strategy, reason)
+
+    def _compile_with(self, graph: Graph, chosen: dict[str, Any], known_peak: CompiledPeak | None = None) -> Candidate:
+        options = {**chosen, **self.options, **self.honest}
+        if compat.EXTRA_OPTIONS in options:
+            compat.pass_extra_options()
+        call = self.build(None if graph is self.whole else graph, options)
+        lowered = self.lower(call)
+        compiled = lowered.compile()
+        return Candidate(call, lowered, compiled, compiled_peak(compiled, self.whole, known_peak))
+
+
+def _honest_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options for honest accounting, joined with what the user gave for the same ones."""
+    honest: dict[str, Any] = dict(HONEST_CPU)
+    for name in honest.keys() & given.keys():
+        if name == "xla_disable_hlo_passes":
+            honest[name] = f"{given[name]},{honest[name]}"
+        else:
+            honest[name] = given[name]
+    return honest
