@@ -86,7 +86,7 @@ class TestPlanning:
 
     def test_unknown_compile_options_of_memlines_own_are_skipped_and_told(self, monkeypatch):
         known = "xla_disable_hlo_passes"
-        monkeypatch.setattr("memline.planning._HONEST_CPU", {known: "dot-library-rewriter", "xla_cpu_of_tomorrow": ""})
+        monkeypatch.setattr("memline.compiling.HONEST_CPU", {known: "dot-library-rewriter", "xla_cpu_of_tomorrow": ""})
         plan = memline.plan(kernel_sums, TIGHT)(points())
         assert any("xla_cpu_of_tomorrow" in note for note in plan.notes)
         assert not any(known in note for note in plan.notes)
