@@ -12,6 +12,7 @@ import jax
 
 from memline import compat
 from memline.analysis.machine import machine_for
+from memline.donation import Donations
 from memline.errors import MemoryLimitError
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Value
@@ -129,6 +130,7 @@ def make_planned(
     platform: str,
     compiler_options: dict[str, Any] | None = None,
     spread: bool = False,
+    keep_unused: bool = False,
 ) -> Planned:
     """Plans and compiles one traced call.
 
@@ -141,6 +143,7 @@ def make_planned(
       compiler_options: the user's own compile options.
       spread: whether arrays are spread over several devices. The limit is per device, and the models know one
         device only, so there the compiler is asked first whether the program fits as it is.
+      keep_unused: whether arguments that the program does not read are passed to it.
 
     Raises:
       MemoryLimitError: no plan that was tried fits.
@@ -149,9 +152,13 @@ def make_planned(
     began = time.perf_counter()
     graph = prepared_graph(traced.jaxpr, platform)
     donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
-    alias_bytes = _alias_bytes(graph, donated)
+    donations = Donations(graph, donated, keep_unused)
+    alias_bytes = donations.shared_bytes
     honest = spec.options.honest_accounting and not spec.changes_nothing
     compiler = Compiler(build, lower, graph, platform, compiler_options, honest)
+    if spread:
+        compiler.notes.append("arrays are spread over devices: planned peaks are of all of them, compiled peaks of one")
+    compiler.notes.extend(donations.unused(compat.argument_names(traced.jaxpr)))
     if spec.plan is not None:
         outcome = replay(graph, spec.plan.decisions, alias_bytes=alias_bytes, platform=platform, judge=compiler.judge)
     elif spec.limit_bytes is None or (spread and compiler.judge(graph) <= spec.limit_bytes):
@@ -172,7 +179,8 @@ def make_planned(
         )
     candidate = compiler.candidate(outcome.graph)
     if spec.limit_bytes is not None and candidate.peak.total_bytes > spec.limit_bytes:
-        raise _too_big(graph, outcome, spec.limit_bytes, donated)
+        each_bytes = compiler.judge(graph) if spread else None
+        raise _too_big(graph, outcome, spec.limit_bytes, donated, each_bytes)
     return Planned(
         _plan_of(outcome, spec, compiler, candidate, graph, platform, time.perf_counter() - began),
         outcome.graph,
@@ -262,20 +270,6 @@ def _plan_of(
     )
 
 
-def _alias_bytes(graph: Graph, donated: Sequence[bool]) -> int:
-    """Returns the bytes of results that donated arguments can hold: same shape and type, each once."""
-    offers: dict[Any, int] = {}
-    for v, is_donated in zip(graph.inputs, donated, strict=False):
-        if is_donated:
-            offers[v.shape, v.dtype] = offers.get((v.shape, v.dtype), 0) + 1
-    alias_bytes = 0
-    for v in graph.outputs:
-        if offers.get((v.shape, v.dtype), 0):
-            offers[v.shape, v.dtype] -= 1
-            alias_bytes += v.size_bytes
-    return alias_bytes
-
-
 def _held_bytes(graph: Graph) -> tuple[int, int]:
     """Returns the bytes of arguments and of results, each once."""
     arguments = sum(v.size_bytes for v in (*graph.inputs, *graph.consts))
@@ -295,17 +289,23 @@ def _require_room(graph: Graph, limit_bytes: int, alias_bytes: int, donated: Seq
     )
 
 
-def _too_big(graph: Graph, outcome: Outcome, limit_bytes: int, donated: Sequence[bool]) -> MemoryLimitError:
+def _too_big(
+    graph: Graph, outcome: Outcome, limit_bytes: int, donated: Sequence[bool], each_bytes: int | None = None
+) -> MemoryLimitError:
+    """Returns the error of a program that no plan makes fit.
+
+    Where arrays are spread over devices, `each_bytes` is what the program as written takes on each of them.
+    """
     worst = outcome.whole_peak.worst
     held = [v for v in worst.live if v in graph.producer] if worst else []
     largest = max((*held, *graph.outputs, *graph.inputs), key=lambda v: v.size_bytes)
-    needed = max(outcome.whole_peak.total_bytes, outcome.floor_bytes or 0)
+    needed = max(outcome.whole_peak.total_bytes if each_bytes is None else each_bytes, outcome.floor_bytes or 0)
     bound = outcome.peak.worst
     return MemoryLimitError(
         needed,
         limit_bytes,
         outcome.floor_bytes,
-        largest=_value_text(graph, largest),
+        largest=_value_text(graph, largest) + (" over all devices" if each_bytes is not None else ""),
         options=_ways_out(graph, donated),
         floor_bound_by=f"{bound.node.kind} ({bound.node.source})" if bound and bound.node.source else "",
     )
