@@ -11,6 +11,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src import compilation_cache as _compilation_cache
 from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
@@ -112,6 +113,11 @@ def trace_context() -> Any:
     return _config.trace_context()
 
 
+def argument_names(closed: Any) -> tuple[str, ...]:
+    """Returns what the user calls each argument of a traced function, such as `params['w']`; empty where unknown."""
+    return tuple(str(name or "") for name in closed.jaxpr.debug_info.arg_names or ())
+
+
 def subjaxprs(params: dict[str, Any]) -> list[Any]:
     """Returns the jaxprs found in an equation's parameters (branches, bodies, callees)."""
     return list(_core.jaxprs_in_params(params))
@@ -123,6 +129,24 @@ def scan_counts(params: dict[str, Any], n_operands: int) -> tuple[int, int]:
         return params["num_consts"], params["num_carry"]
     consts, carries, _ = params["ft_in"].update(list(range(n_operands))).unpack()  # from jax 0.11 on
     return len(list(consts)), len(list(carries))
+
+
+def compiled_afresh(lowered: Any, compiler_options: dict[str, Any] | None = None) -> Any:
+    """Compiles a `jax.stages.Lowered` so that the program can be saved.
+
+    XLA:CPU cannot save a program that it has read from JAX's compilation cache on disk: its kernels' code is lost
+    (jax 0.10 and 0.11). Where that cache is in use it is passed by; else what is compiled already is taken.
+    """
+    config: Any = jax.config
+    if not (config.jax_compilation_cache_dir and config.jax_enable_compilation_cache):
+        return lowered.compile(compiler_options=compiler_options)
+    with _config.enable_compilation_cache(False):
+        _compilation_cache.reset_cache()  # it asks only once whether it is enabled
+        try:
+            # An option that it was not compiled with, for JAX reuses what it has compiled with the same ones.
+            return lowered.compile(compiler_options={**(compiler_options or {}), "xla_embed_ir_in_executable": False})
+        finally:
+            _compilation_cache.reset_cache()
 
 
 def known_compile_options(options: dict[str, Any]) -> dict[str, Any]:

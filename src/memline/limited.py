@@ -181,6 +181,7 @@ class LimitedFunction:
             spread=spread,
             several=several,
             arguments=self._statics.split(args, kwargs)[0],
+            keep_unused=self._jit_options.get("keep_unused", False),
         )
 
     def _is_spread(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -196,7 +197,8 @@ class LimitedFunction:
         def run(*args: Any, **kwargs: Any) -> Any:
             if Signature.of(self._statics, args, kwargs) != signature:
                 raise _OtherSignatureError
-            if graph is None:
+            # Called with arrays by `jax_debug_nans`, which looks for the user's own operation that made one.
+            if graph is None or compat.tracing_is_inactive():
                 return self._fun(*args, **kwargs)
             leaves = jax.tree.leaves(self._statics.split(args, kwargs)[0])
             return jax.tree.unflatten(out_tree, evaluate(graph, leaves))

@@ -10,8 +10,10 @@ from typing import Any
 
 import jax
 
+from memline import compat
 from memline.analysis.machine import machine_for
 from memline.compiling import Build, Candidate, Compiler
+from memline.donation import Donations
 from memline.errors import MemoryLimitError
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Value
@@ -65,6 +67,7 @@ class Planner:
       several: whether to look for equal programs among those compiled already, as several limits make them.
       arguments: the call's positional and keyword arguments without static ones, arrays or shapes, for
         `Options.tune_seconds`; without them nothing is tuned.
+      keep_unused: whether arguments that the program does not read are passed to it.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Planner:
         spread: bool = False,
         several: bool = False,
         arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None,
+        keep_unused: bool = False,
     ) -> None:
         self._began: float | None = time.perf_counter()
         self._spread = spread
@@ -86,7 +90,12 @@ class Planner:
         self._has_effects = bool(traced.jaxpr.effects)
         self.graph = prepared_graph(traced.jaxpr, platform)
         self.donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
+        self.donations = Donations(self.graph, self.donated, keep_unused)
         self.compiler = Compiler(build, lower, self.graph, platform, compiler_options, honest, several)
+        if spread:
+            note = "arrays are spread over devices: planned peaks are of all of them, compiled peaks of one"
+            self.compiler.notes.append(note)
+        self.compiler.notes.extend(self.donations.unused(compat.argument_names(traced.jaxpr)))
 
     def planned(self, spec: Spec) -> Planned:
         """Returns the planned program. Programs found before for another limit are not compiled again.
@@ -102,7 +111,7 @@ class Planner:
         compiler.strategy = None
         if spec.plan is not None or spec.changes_nothing:
             compiler.strategy = spec.plan.compile_options if spec.plan is not None else ()
-        alias_bytes = _alias_bytes(graph, self.donated)
+        alias_bytes = self.donations.shared_bytes
         platform, judge = compiler.platform, compiler.judge
         if spec.plan is not None:
             outcome = replay(graph, spec.plan.decisions, alias_bytes=alias_bytes, platform=platform, judge=judge)
@@ -123,7 +132,9 @@ class Planner:
                 is_spread=self._spread,
             )
             return _searched(graph, asked, compiler, began, lambda planned: self._tuned(planned, spec))
-        return self._tuned(_planned(outcome, spec.limit_bytes, compiler, self.donated, began), spec)
+        return self._tuned(
+            _planned(outcome, spec.limit_bytes, compiler, self.donated, began, is_spread=self._spread), spec
+        )
 
     def _tuned(self, planned: Planned, spec: Spec) -> Planned:
         """Returns the program under the strategy of XLA's own that measurement finds fastest, where that was asked."""
@@ -204,13 +215,19 @@ def _searched(
         options=asked.options,
         judge=compiler.judge,
     )
-    planned = finish(_planned(outcome, asked.limit_bytes, compiler, asked.donated, began))
+    planned = finish(_planned(outcome, asked.limit_bytes, compiler, asked.donated, began, is_spread=asked.is_spread))
     memory.keep(planned.plan, planned.graph, planned.candidate.peak)
     return replace(planned, plan=replace(planned.plan, notes=(*planned.plan.notes, *memory.notes)))
 
 
 def _planned(
-    outcome: Outcome, limit_bytes: int | None, compiler: Compiler, donated: Sequence[bool], began: float
+    outcome: Outcome,
+    limit_bytes: int | None,
+    compiler: Compiler,
+    donated: Sequence[bool],
+    began: float,
+    *,
+    is_spread: bool,
 ) -> Planned:
     """Returns the compiled program of an outcome.
 
@@ -219,7 +236,8 @@ def _planned(
     """
     candidate = compiler.candidate(outcome.graph)
     if limit_bytes is not None and candidate.peak.total_bytes > limit_bytes:
-        raise _too_big(compiler.whole, outcome, limit_bytes, donated)
+        each_bytes = compiler.judge(compiler.whole) if is_spread else None
+        raise _too_big(compiler.whole, outcome, limit_bytes, donated, each_bytes)
     plan = _plan_of(outcome, limit_bytes, compiler, candidate, time.perf_counter() - began)
     return Planned(plan, outcome.graph, candidate)
 
@@ -253,20 +271,6 @@ def _plan_of(
     )
 
 
-def _alias_bytes(graph: Graph, donated: Sequence[bool]) -> int:
-    """Returns the bytes of results that donated arguments can hold: same shape and type, each once."""
-    offers: dict[Any, int] = {}
-    for v, is_donated in zip(graph.inputs, donated, strict=False):
-        if is_donated:
-            offers[v.shape, v.dtype] = offers.get((v.shape, v.dtype), 0) + 1
-    alias_bytes = 0
-    for v in graph.outputs:
-        if offers.get((v.shape, v.dtype), 0):
-            offers[v.shape, v.dtype] -= 1
-            alias_bytes += v.size_bytes
-    return alias_bytes
-
-
 def _held_bytes(graph: Graph) -> tuple[int, int]:
     """Returns the bytes of arguments and of results, each once."""
     arguments = sum(v.size_bytes for v in (*graph.inputs, *graph.consts))
@@ -286,17 +290,23 @@ def _require_room(graph: Graph, limit_bytes: int, alias_bytes: int, donated: Seq
     )
 
 
-def _too_big(graph: Graph, outcome: Outcome, limit_bytes: int, donated: Sequence[bool]) -> MemoryLimitError:
+def _too_big(
+    graph: Graph, outcome: Outcome, limit_bytes: int, donated: Sequence[bool], each_bytes: int | None = None
+) -> MemoryLimitError:
+    """Returns the error of a program that no plan makes fit.
+
+    Where arrays are spread over devices, `each_bytes` is what the program as written takes on each of them.
+    """
     worst = outcome.whole_peak.worst
     held = [v for v in worst.live if v in graph.producer] if worst else []
     largest = max((*held, *graph.outputs, *graph.inputs), key=lambda v: v.size_bytes)
-    needed = max(outcome.whole_peak.total_bytes, outcome.floor_bytes or 0)
+    needed = max(outcome.whole_peak.total_bytes if each_bytes is None else each_bytes, outcome.floor_bytes or 0)
     bound = outcome.peak.worst
     return MemoryLimitError(
         needed,
         limit_bytes,
         outcome.floor_bytes,
-        largest=_value_text(graph, largest),
+        largest=_value_text(graph, largest) + (" over all devices" if each_bytes is not None else ""),
         options=_ways_out(graph, donated),
         floor_bound_by=f"{bound.node.kind} ({bound.node.source})" if bound and bound.node.source else "",
     )

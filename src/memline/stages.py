@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from memline import compat
 from memline.ir.graph import Graph
 from memline.plan.plan import Plan
 from memline.planning import prepared_graph
@@ -58,7 +59,8 @@ class Compiled:
         Raises:
           MeasureError: the fresh process failed.
         """
-        return measure_compiled(self._compiled, args, kwargs, repeats=repeats)
+        compiled = compat.compiled_afresh(self._planned.candidate.lowered)
+        return measure_compiled(compiled, args, kwargs, repeats=repeats)
 
     def __getattr__(self, name: str) -> Any:
         # What JAX's own stage offers beside (in_tree, input_shardings, ...) is offered here too.

@@ -50,6 +50,20 @@ class TestCompiles:
         assert outcome.compiles == 1
         assert not outcome.decisions
 
+    def test_the_program_as_written_wins_where_plans_compile_to_more(self) -> None:
+        family, args = FAMILIES["kernel gradient"], FAMILIES["kernel gradient"].args(301)
+        written = prepared_graph(jax.make_jaxpr(family.fun)(*args), "cpu")
+        planned = planned_bytes(written)
+
+        def judge(graph: Graph) -> int:  # loops that are compiled badly, and a program better than the model thinks
+            return int(planned * (1.2 if any(isinstance(node, Loop) for node in graph.nodes) else 0.7))
+
+        for share, fits in ((0.8, True), (0.6, False)):
+            outcome = plan(family.fun, args, int(planned * share), judge)
+            assert outcome.fits == fits
+            assert (outcome.decisions, outcome.compiled_peak_bytes) == ((), int(planned * 0.7))
+            assert outcome.floor_bytes == outcome.compiled_peak_bytes
+
     def test_a_program_of_a_thousand_nodes_compiles_at_most_four_candidates(self) -> None:
         def deep(x: Any, w: Any) -> Any:
             for _ in range(200):

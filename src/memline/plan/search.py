@@ -108,6 +108,13 @@ def search(
         lowered = _lowered(lowered, state.peak, tried, limit_bytes)
         if lowered.limit_bytes <= state.peak.fixed_bytes:
             break
+    if not fits and best is not whole and floor is not None and whole.peak.total_bytes < 2 * floor:
+        # Nothing helped much. The program as written may take less than the model says, and is never to be beaten.
+        compiled = judge(graph)
+        compiles += 1
+        if compiled <= floor:
+            floor, best, best_compiled = compiled, whole, compiled
+            fits = compiled <= limit_bytes
     return Outcome(
         best.graph,
         best.decisions,

@@ -22,6 +22,7 @@ from typing import Any
 
 import jax
 
+from memline import compat
 from memline.errors import ArgumentError, MeasureError
 from memline.units import format_bytes
 from memline.verify import transport
@@ -104,7 +105,7 @@ def measure(
         )
 
     def compile_for(call_args: tuple[Any, ...]) -> jax.stages.Compiled:
-        return jitted.lower(*call_args).compile(compiler_options=dict(compiler_options) if compiler_options else None)
+        return compat.compiled_afresh(jitted.lower(*call_args), dict(compiler_options) if compiler_options else None)
 
     return measure_compiled(
         compile_for(args),
@@ -207,6 +208,11 @@ def _explain_failure(returncode: int, stderr: str) -> str:
         reason = "was killed (SIGKILL), most often because the system ran out of memory. Measure on a larger machine"
     elif returncode < 0:
         reason = f"crashed with {signal.Signals(-returncode).name}"
+    elif "NOT_FOUND: Function" in stderr:
+        reason = (
+            "has no code for the program, which XLA:CPU loses when it saves one that came from JAX's compilation "
+            "cache on disk. Compile it without jax_compilation_cache_dir, or let memline.verify.measured.measure do it"
+        )
     elif "RESOURCE_EXHAUSTED" in stderr or "MemoryError" in stderr:
         reason = "ran out of memory. Measure on a larger machine or device, or a smaller program"
     else:
