@@ -1,4 +1,4 @@
-"""Random programs with scans, drawn part by part: what a step does, what it carries, what it stacks, what comes after."""
+"""Random programs with scans, drawn part by part: what a step does, carries and stacks, and what comes after."""
 
 from __future__ import annotations
 

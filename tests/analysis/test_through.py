@@ -97,7 +97,10 @@ PASSING: dict[str, tuple[Any, dict[int, Merge]]] = {
         {1: SAME, 2: SAME},
     ),
     "two states that change places": (scan(lambda c, w: ((c[1], layer(c[0], w)), None), jnp.sin), {}),
-    "one first value for two states": (lambda x, ws: lax.scan(lambda c, w: ((c[1], c[0] * w[0]), None), (x, x), ws), {}),
+    "one first value for two states": (
+        lambda x, ws: lax.scan(lambda c, w: ((c[1], c[0] * w[0]), None), (x, x), ws),
+        {},
+    ),
     "one state given out twice": (scan(lambda c, w: ((layer(c[0], w), layer(c[0], w)), c[0]), jnp.sin), {}),
     "weights alone": (scan(lambda h, w: (h * 2, w.sum(0))), {1: SAME}),
     "steps of the rows": (scan(lambda h, w: (lax.scan(lambda g, v: (g * v, None), h, w)[0], None)), {}),
