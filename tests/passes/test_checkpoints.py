@@ -171,6 +171,36 @@ def half(h: Any, xs: Any, w: Any) -> Any:
     return h, hs.astype(np.float32).sum(0)
 
 
+def largest(h: Any, xs: Any, w: Any) -> Any:
+    """The gradient of a maximum looks for the very number among the states of the run."""
+
+    def normed(h: Any, x: Any) -> tuple[Any, Any]:
+        h = jnp.tanh(w @ h + x)
+        h = (h - h.mean()) / jnp.sqrt(h.var() + 0.3)
+        return h, h
+
+    return lax.scan(normed, h, jnp.sin(xs))[1].max(0)
+
+
+def carried_whole(h: Any, xs: Any, w: Any) -> Any:
+    """All states of one run are carried through another along them."""
+    _, hs = lax.scan(step(w), h, xs)
+    return lax.scan(lambda c, x: (jnp.tanh(c + x), c.sum()), hs, hs * 2)
+
+
+def sliced_and_whole(h: Any, xs: Any, w: Any) -> Any:
+    _, hs = lax.scan(step(w), h, xs)
+    return lax.scan(lambda c, x: (jnp.tanh(c + x + (hs @ x).sum()), c), h, hs)
+
+
+def longer_steps(h: Any, xs: Any, w: Any) -> Any:
+    """Two numbers of one axis make one step of the run, and three steps of another run one number after it."""
+    pairs = jnp.sin(xs).reshape(STEPS // 2, 2, WIDTH)
+    h, hs = lax.scan(lambda c, x: (jnp.tanh(c + x[0] * x[1]), x + c), h, pairs, reverse=True)
+    _, gs = lax.scan(step(w), h, hs.reshape(STEPS, WIDTH) * 2)
+    return lax.scan(step(w), h, gs.reshape(STEPS // 6, 6, WIDTH).sum(1))
+
+
 def gradient_of(fun: Any) -> Any:
     def total(*args: Any) -> Any:
         leaves = jax.tree.leaves(fun(*args))
@@ -203,10 +233,15 @@ PROGRAMS: dict[str, Any] = {
     "steps in steps": steps_in_steps,
     "steps of rows": steps_of_rows,
     "half": half,
+    "largest": largest,
+    "sliced and whole": sliced_and_whole,
+    "longer steps": longer_steps,
     "gradient": gradient_of(forward),
     "gradient backward": gradient_of(backward),
     "gradient there and back": gradient_of(there_and_back),
     "gradient side by side": gradient_of(side_by_side),
+    "gradient of the largest": gradient_of(largest),
+    "gradient of longer steps": gradient_of(longer_steps),
     "gradient of a map": gradient_of(mapped),
     "gradient of steps in steps": gradient_of(steps_in_steps),
     "gradient of steps of rows": gradient_of(steps_of_rows),
@@ -217,6 +252,10 @@ PROGRAMS: dict[str, Any] = {
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_runs_along_the_steps(name):
     assert_regions_agree(PROGRAMS[name], (H, XS, W), 1, runs=True, rtol=3e-2 if name == "half" else 1e-4)
+
+
+def test_two_runs_that_have_no_steps_in_common():
+    assert_regions_agree(carried_whole, (H, XS, W), 2, runs=True)
 
 
 def run_of(fun: Any, *args: Any) -> Region:
