@@ -100,7 +100,7 @@ class _Splitter:
 
     def _parts(self, ops: list[Node], stage: int) -> _LoopParts:
         region = self.region
-        made = {v for op in ops for v in op.outputs}
+        made = {v for op in ops for v in op.outputs if region.stage[op] == stage or v not in region.compared}
         sliced: dict[Slice, None] = {}
         whole: dict[Value, None] = {}
         folded = [op for op in ops if region.folds(op) and region.stage[op] == stage]
@@ -283,11 +283,11 @@ class _Splitter:
             piece = region.piece(op, position)
             if isinstance(op, Op) and (op, position) in region.running:
                 return maxima.read(region.running[op, position])
+            if piece is not None and (v, piece) in pieces:
+                return pieces[v, piece]
             if v in made and region.aligned(op, position):
                 return made[v]
-            if piece is not None:
-                return pieces.get((v, piece), v)
-            return whole.get(v, v)
+            return v if piece is not None else whole.get(v, v)
 
         for op in parts.ops:
             operands = [read(op, i) for i in range(len(op.inputs))]
