@@ -203,6 +203,34 @@ class TestBudget:
         assert outcome.reason == ""
         assert verdicts(outcome)["fast"] == "no time"
 
+    def test_where_time_is_short_fewer_run_but_often_enough(self):
+        class Slowing(Bench):
+            """A machine that gets busy once the race has begun."""
+
+            def run(self, program: Program) -> tuple[float, list[Any]]:
+                seconds, results = super().run(program)
+                slower = 2.0 * seconds if self.clock > 9.5 else 0.0
+                self.clock += slower
+                return seconds + slower, results
+
+        programs = {"a": Program(cost=0.9, text="a"), "b": Program(cost=0.4, text="b"), "c": Program(text="c")}
+        bench = Slowing({((name, True),): program for name, program in programs.items()})
+        outcome = tune(
+            Program(),  # type: ignore[arg-type]
+            (),
+            [strategy(name) for name in programs],
+            bench.compile,
+            bench,  # type: ignore[arg-type]
+            limit_bytes=None,
+            budget_seconds=36,
+            run_seconds=1,
+            compile_seconds=2,
+            now=lambda: bench.clock,
+        )
+        found = {"as planned": "base", "b": "chosen", "a": "not faster", "c": "no time", "b + a": "no time"}
+        assert verdicts(outcome) == found
+        assert [t.rounds for t in outcome.tried if t.strategy in programs] == [3, 1, 3]
+
     def test_a_compile_that_takes_longer_is_expected_to_do_so_again(self):
         programs = {f"s{n}": Program(cost=0.01, text=f"s{n}") for n in range(9)}
         bench = Bench({((name, True),): program for name, program in programs.items()}, compile_cost=4.0)

@@ -19,9 +19,10 @@ from memline.verify.trial import Trial
 if TYPE_CHECKING:
     from memline.compiling import Candidate
 
-LEAST_ROUNDS = 3
+LEAST_ROUNDS = 3  # fewer say nothing
 _CLEARLY_FASTER = 0.95  # share of the planned program's time, by the median of paired runs
-_HOPELESS = 1.5
+_HOPELESS = 2.0  # times the planned program's first run
+_CHEAP = 0.01  # share of the budget: what takes less is run again before it is judged
 _NO_BIGGER = 1.02  # without a limit
 
 
@@ -60,13 +61,6 @@ class Runner:
         return statistics.median(self.ratios) if self.ratios else math.inf
 
     @property
-    def is_behind(self) -> bool:
-        """Whether it need not run on: it is slower, or far slower from the start."""
-        if len(self.ratios) >= LEAST_ROUNDS:
-            return self.share > 1
-        return len(self.ratios) > 1 and min(self.ratios) > _HOPELESS
-
-    @property
     def is_clearly_faster(self) -> bool:
         """Whether it is faster by more than noise: by the median, and in three rounds of four."""
         if len(self.ratios) < LEAST_ROUNDS or self.share > _CLEARLY_FASTER:
@@ -103,7 +97,8 @@ class Race:
         self.expected: list[Any] | None = None
         if self.has(run_seconds):
             # The first run is a warm-up, and says how long the others will take.
-            self.run_seconds, self.expected = trial.run(base.compiled)
+            self.warm_seconds, self.expected = trial.run(base.compiled)
+            self.run_seconds = self.warm_seconds
 
     @property
     def spent_seconds(self) -> float:
@@ -114,10 +109,10 @@ class Race:
         return self.spent_seconds + seconds <= self.budget_seconds
 
     def enter(self, strategy: Strategy) -> None:
-        """Compiles a strategy, checks it, and has it run in turn with the program as planned a few times."""
+        """Compiles a strategy and lets it take part if it may, and if there is time for all to run often enough."""
         tried = Tried(strategy.name, "no time")
-        # A run to warm up and compare, then rounds of two.
-        if self.expected is None or not self.has(self.compile_seconds + (1 + 2 * LEAST_ROUNDS) * self.run_seconds):
+        runs = 1 + LEAST_ROUNDS * (len(self.runners) + 2)
+        if self.expected is None or not self.has(self.compile_seconds + runs * self.run_seconds):
             self.out.append(tried)
             return
         began = self.now()
@@ -132,21 +127,21 @@ class Race:
         if not verdict and self.has(self.run_seconds):
             verdict, detail = self._compared(strategy, program)
             if not verdict:
-                runner = Runner(strategy, program, self.base)
-                self.runners.append(runner)
-                self._run([runner], LEAST_ROUNDS)
+                self.runners.append(Runner(strategy, program, self.base))
                 return
         self.out.append(replace(tried, verdict=verdict or "no time", detail=detail))
 
     def _compared(self, strategy: Strategy, program: Candidate) -> tuple[str, str]:
-        """Returns a verdict and its grounds where a program does not compute what the planned one does."""
+        """Returns a verdict and its grounds where a program does not compute what the planned one does, or slowly."""
         try:
-            _, results = self.trial.run(program.compiled)
+            seconds, results = self.trial.run(program.compiled)
         except Exception as error:  # a library's limit, for one; the planned program ran
             return "refused", first_line(error)
         share = rounding_share(results, self.expected or [])
         if share > (1.0 if strategy.changes_rounding else 0.0):
             return "other results", f"{share:.3g} times what rounding explains"
+        if seconds > max(_HOPELESS * self.warm_seconds, _CHEAP * self.budget_seconds):
+            return "slower", f"{seconds / self.warm_seconds:.2f} of the time as planned, in the first run of each"
         return "", ""
 
     def _objection(self, strategy: Strategy, program: Candidate) -> tuple[str, str]:
@@ -165,24 +160,34 @@ class Race:
 
     def run(self, rounds: int) -> None:
         """Has all that are left run in turn until each has run so many times, or time is short."""
-        self._run(list(self.runners), rounds)
-
-    def _run(self, runners: list[Runner], rounds: int) -> None:
-        while runners and any(len(r.times) < rounds for r in runners):
-            running = [self.base, *runners]
-            if not self.has(sum(min(r.times.values(), default=self.run_seconds) for r in running)):
+        while any(len(r.times) < rounds for r in self.runners):
+            self._make_room()
+            if not self.has(self._round_seconds):
                 return
+            running = [self.base, *self.runners]
             for runner in running if self.turn % 2 == 0 else reversed(running):
                 runner.times[self.turn] = self.trial.run(runner.program.compiled)[0]
             self.turn += 1
             self.run_seconds = self.base.seconds
-            for runner in [r for r in runners if r.is_behind]:
-                runners.remove(runner)
+            for runner in [r for r in self.runners if len(r.times) >= LEAST_ROUNDS and r.share > 1]:
                 self._drop(runner)
+
+    @property
+    def _round_seconds(self) -> float:
+        return sum(min(r.times.values(), default=self.run_seconds) for r in (self.base, *self.runners))
+
+    def _make_room(self) -> None:
+        """Drops the least promising where there is no time for all to run often enough to tell anything."""
+        while len(self.runners) > 1:
+            missing = LEAST_ROUNDS - min(len(r.times) for r in self.runners)
+            if missing <= 0 or self.has(missing * self._round_seconds):
+                return
+            self._drop(max(reversed(self.runners), key=lambda r: r.share))
 
     def _drop(self, runner: Runner) -> None:
         self.runners.remove(runner)
-        self.out.append(self._record(runner, "slower" if runner.share > 1.0 else "not faster"))
+        slow = "slower" if runner.share > 1 else "not faster"
+        self.out.append(self._record(runner, slow if len(runner.times) >= LEAST_ROUNDS else "no time"))
 
     def _record(self, runner: Runner, verdict: str) -> Tried:
         peak_bytes = runner.program.peak.total_bytes
@@ -196,10 +201,7 @@ class Race:
         faster = [r for r in self.runners if r.is_clearly_faster]
         best = min(faster, key=lambda r: r.share, default=self.base)
         for runner in [r for r in self.runners if r is not best]:
-            if runner.times:
-                self._drop(runner)
-            else:
-                self.out.append(self._record(runner, "no time"))
+            self._drop(runner)
         chosen = [self._record(best, "chosen")] if best is not self.base else []
         return best, (self._record(self.base, "base"), *chosen, *self.out)
 

@@ -24,7 +24,7 @@ from memline.plan.moves import Compile
 from memline.plan.plan import Decision
 from memline.plan.strategies import CompileOptions, Strategy, combined, strategies_for
 from memline.plan.tried import Tried
-from memline.race import Race, Runner, first_line
+from memline.race import LEAST_ROUNDS, Race, Runner, first_line
 from memline.units import format_bytes
 from memline.verify.trial import Trial
 
@@ -180,6 +180,7 @@ def tune(
     race = Race(base, plain, compile_with, trial, limit_bytes, budget_seconds, run_seconds, compile_seconds, now)
     for strategy in strategies:
         race.enter(strategy)
+    race.run(LEAST_ROUNDS)
     helped = sorted((r for r in race.runners if r.share < _WORTH_JOINING), key=lambda r: r.share)
     together = combined(r.strategy for r in helped if r.strategy.options)
     if len(helped) > 1 and all(set(together.options) != set(r.strategy.options) for r in helped):
@@ -190,7 +191,7 @@ def tune(
 
 
 def _reason(best: Runner, records: tuple[Tried, ...]) -> str:
-    timed = [r for r in records[1:] if r.seconds is not None]
+    timed = [r for r in records[1:] if r.seconds is not None and r.verdict != "no time"]
     if best.rival is not None:
         times = f"{best.rival_seconds * 1e3:.3g} ms -> {best.seconds * 1e3:.3g} ms"
         return f"{best.strategy.name}: {best.strategy.purpose}; measured {times} in {len(best.times)} runs in turn"

@@ -57,17 +57,17 @@ CPU_STRATEGIES: tuple[Strategy, ...] = (
         changes_rounding=True,
     ),
     Strategy(
+        "no unrolling",
+        (("xla_cpu_disable_loop_unrolling", "true"),),
+        "generated code keeps its inner loops as they are, for reductions over few elements",
+        changes_rounding=True,
+    ),
+    Strategy(
         "small loops whole",
         ((_SMALL_LOOPS, SMALL_STEP_BYTES),),
         "a loop whose step touches up to 64 KiB becomes one function, without a call for each of its kernels",
         changes_rounding=True,
         shows=True,
-    ),
-    Strategy(
-        "no unrolling",
-        (("xla_cpu_disable_loop_unrolling", "true"),),
-        "generated code keeps its inner loops as they are, for reductions over few elements",
-        changes_rounding=True,
     ),
     Strategy(
         "multi-output fusion",
@@ -91,7 +91,7 @@ def strategies_for(platform: str, given: Mapping[str, Any]) -> tuple[Strategy, .
     """Returns the strategies that may be tried on a platform, leaving alone the options that the user gave.
 
     >>> [s.name for s in strategies_for("cpu", {"xla_cpu_prefer_vector_width": 128})][0]
-    'small loops whole'
+    'no unrolling'
     >>> strategies_for("gpu", {})
     ()
     """
@@ -123,7 +123,7 @@ def combined(strategies: Iterable[Strategy]) -> Strategy:
     """Returns several strategies as one; those that say otherwise than one before them are left out.
 
     >>> combined(CPU_STRATEGIES[:2]).name
-    'wide vectors + small loops whole'
+    'wide vectors + no unrolling'
     """
     parts: list[Strategy] = []
     options: dict[str, CompileOption] = {}
