@@ -29,7 +29,18 @@ _OF_DISTRIBUTIONS = {
     "x": "u n d", "q": "u n d", "p": "u d", "k": "i n d", "loc": "v d", "c": "u d",
     "a": "+ d", "b": "+ d", "df": "w d", "n": "w d", "mu": "+ d", "scale": "+ d", "beta": "+ d", "kappa": "+ d",
 }  # fmt: skip
-_DTYPES = (jnp.bfloat16, np.float16, np.int32, np.uint8, np.int8, np.complex64, np.float64, np.int16, np.uint32, np.bool_)
+_DTYPES = (
+    jnp.bfloat16,
+    np.float16,
+    np.int32,
+    np.uint8,
+    np.int8,
+    np.complex64,
+    np.float64,
+    np.int16,
+    np.uint32,
+    np.bool_,
+)
 
 
 @dataclass(frozen=True)
@@ -131,6 +142,8 @@ def _required(function: Callable[..., Any]) -> list[str] | None:
         return None
     if isinstance(function, jnp.ufunc):
         return ["x", "y"][: function.nin]
-    names = [p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    names = [
+        p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
     several = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     return [*names, "x"] if several and not names else names

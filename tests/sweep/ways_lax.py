@@ -77,27 +77,47 @@ LAX: Table = {
     "lax.conv_dimension_numbers": (by(lambda f: f((1, 5, 5, 2), (3, 3, 2, 4), _NHWC) and 0),),
     "lax.conv_general_dilated": (
         way("x 2 3 n m", "x 4 3 2 2", window_strides=(1, 2), padding="SAME"),
-        way("x 2 n m 4", "x 2 2 2 6", window_strides=(1, 1), padding="VALID", dimension_numbers=_NHWC,
-            feature_group_count=2),
-        way("x 4 n 3", "x 2 3 4", window_strides=(1,), padding=[(1, 2)], lhs_dilation=(2,), rhs_dilation=(2,),
-            dimension_numbers=("NWC", "WIO", "NWC"), batch_group_count=2),
+        way(
+            "x 2 n m 4",
+            "x 2 2 2 6",
+            window_strides=(1, 1),
+            padding="VALID",
+            dimension_numbers=_NHWC,
+            feature_group_count=2,
+        ),
+        way(
+            "x 4 n 3",
+            "x 2 3 4",
+            window_strides=(1,),
+            padding=[(1, 2)],
+            lhs_dilation=(2,),
+            rhs_dilation=(2,),
+            dimension_numbers=("NWC", "WIO", "NWC"),
+            batch_group_count=2,
+        ),
     ),
     "lax.conv_general_dilated_local": (
         way("x 2 3 7 6", "x 4 12 6 5", window_strides=(1, 1), padding="VALID", filter_shape=(2, 2)),
     ),
-    "lax.conv_general_dilated_patches": (
-        way("x 2 3 n m", filter_shape=(2, 2), window_strides=(1, 1), padding="SAME"),
-    ),
+    "lax.conv_general_dilated_patches": (way("x 2 3 n m", filter_shape=(2, 2), window_strides=(1, 1), padding="SAME"),),
     "lax.conv_general_permutations": (by(lambda f: f(_NHWC)),),
-    "lax.conv_general_shape_tuple": (by(lambda f: f((2, 3, 6, 6), (4, 3, 2, 2), (1, 1), "SAME", ("NCHW", "OIHW", "NCHW"))),),
+    "lax.conv_general_shape_tuple": (
+        by(lambda f: f((2, 3, 6, 6), (4, 3, 2, 2), (1, 1), "SAME", ("NCHW", "OIHW", "NCHW"))),
+    ),
     "lax.conv_shape_tuple": (by(lambda f: f((2, 3, 6, 6), (4, 3, 2, 2), (1, 1), ((0, 0), (0, 0)))),),
     "lax.conv_transpose": (way("x 2 n m 3", "x 2 2 3 4", strides=(2, 2), padding="SAME"),),
     "lax.conv_transpose_shape_tuple": (
         by(lambda f: f((2, 6, 6, 3), (2, 2, 3, 4), (2, 2), "SAME", ("NHWC", "HWOI", "NHWC"))),
     ),
     "lax.conv_with_general_padding": (
-        way("x 2 3 n m", "x 4 3 2 2", window_strides=(1, 1), padding=((1, 1), (0, 1)), lhs_dilation=None,
-            rhs_dilation=None),
+        way(
+            "x 2 3 n m",
+            "x 4 3 2 2",
+            window_strides=(1, 1),
+            padding=((1, 1), (0, 1)),
+            lhs_dilation=None,
+            rhs_dilation=None,
+        ),
     ),
     "lax.convert_element_type": (way("x n d", new_dtype=np.int32), way("j n d", new_dtype=jnp.float16)),
     "lax.cumlogsumexp": _CUMULATIVE,
@@ -111,7 +131,8 @@ LAX: Table = {
     "lax.custom_root": (
         by(
             lambda f, a: f(
-                lambda x: x**3 - a, jnp.ones_like(a),
+                lambda x: x**3 - a,
+                jnp.ones_like(a),
                 lambda g, x: lax.fori_loop(0, 12, lambda _, x: x - g(x) / (3 * x**2), x),
                 lambda g, y: y / g(jnp.ones_like(y)),
             ),
@@ -187,8 +208,13 @@ LAX: Table = {
     ),
     "lax.reduce": (
         by(lambda f, x: f(x, np.float32(0), lax.add, (0,)), "x n d"),
-        by(lambda f, x, y: f((x, y), (np.float32(1), np.int32(0)),
-                             lambda a, b: (a[0] * b[0], lax.max(a[1], b[1])), (1,)), "v n d", "j n d"),
+        by(
+            lambda f, x, y: f(
+                (x, y), (np.float32(1), np.int32(0)), lambda a, b: (a[0] * b[0], lax.max(a[1], b[1])), (1,)
+            ),
+            "v n d",
+            "j n d",
+        ),
     ),
     "lax.reduce_and": _FLAGS,
     "lax.reduce_or": _FLAGS,
@@ -213,9 +239,7 @@ LAX: Table = {
     "lax.dce_sink": (by(lambda f, x: (f(x), x * 2)[1], "x n d"),),
     "lax.dtype": (by(lambda f, x: jnp.ones((3,), f(x)), "x n d"),),
     "lax.rng_uniform": (by(lambda f, a: f(a, a + 1, (4,)), "x"),),
-    "lax.rng_bit_generator": (
-        by(lambda f, k: f(k.astype(jnp.uint32), (5, 6)), "B 4"),
-    ),
+    "lax.rng_bit_generator": (by(lambda f, k: f(k.astype(jnp.uint32), (5, 6)), "B 4"),),
     "lax.round": (
         way("x n d"),
         by(lambda f, x: f(x, lax.RoundingMethod.TO_NEAREST_EVEN), "x n d"),
@@ -243,7 +267,8 @@ LAX: Table = {
     "lax.slice": (way("x n d", start_indices=(1, 0), limit_indices=(4, 2), strides=(2, 1)),),
     "lax.slice_in_dim": (way("x n d", start_index=1, limit_index=4, axis=0),),
     "lax.sort": (
-        way("r n d"), way("x n d", dimension=0, is_stable=False),
+        way("r n d"),
+        way("x n d", dimension=0, is_stable=False),
         by(lambda f, a, b, c: f((a, b, c), dimension=0, num_keys=2), "r n d", "r n d", "x n d"),
     ),
     "lax.sort_key_val": (way("r n d", "x n d", dimension=0),),

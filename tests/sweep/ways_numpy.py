@@ -164,7 +164,11 @@ NUMPY: Table = {
     "numpy.put": (way("x n d", "i m", "x m", inplace=False),),
     "numpy.put_along_axis": (way("x n d", "i 2 d", "x 2 d", axis=0, inplace=False),),
     "numpy.ravel_multi_index": (by(lambda f, a, b: f((a, b), (4, 5), mode="clip"), "i n", "i n"),),
-    "numpy.repeat": (way("x n d", repeats=3), way("x n d", repeats=2, axis=0), way("x n", "i n", total_repeat_length=9)),
+    "numpy.repeat": (
+        way("x n d", repeats=3),
+        way("x n d", repeats=2, axis=0),
+        way("x n", "i n", total_repeat_length=9),
+    ),
     "numpy.reshape": (
         by(lambda f, x: f(x, (x.shape[0] * x.shape[1], -1)), "x n m d"),
         by(lambda f, x: f(x, (-1,), order="F"), "x n m"),

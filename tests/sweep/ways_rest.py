@@ -33,13 +33,25 @@ NN: Table = {
     "nn.softmax": (way("x n d"), way("x n d", axis=0), by(lambda f, x, m: f(x, where=m), "x n d", "b n d")),
     "nn.one_hot": (way("i n", num_classes=4), way("j n", num_classes=4, axis=0)),
     "nn.scaled_matmul": (
-        by(lambda f, a, b: f(a.astype(jnp.float8_e4m3fn), b.astype(jnp.float8_e4m3fn),
-                             jnp.ones((2, a.shape[1], 1), jnp.float8_e8m0fnu),
-                             jnp.ones((2, b.shape[1], 1), jnp.float8_e8m0fnu)), "x 2 n 32", "x 2 m 32"),
+        by(
+            lambda f, a, b: f(
+                a.astype(jnp.float8_e4m3fn),
+                b.astype(jnp.float8_e4m3fn),
+                jnp.ones((2, a.shape[1], 1), jnp.float8_e8m0fnu),
+                jnp.ones((2, b.shape[1], 1), jnp.float8_e8m0fnu),
+            ),
+            "x 2 n 32",
+            "x 2 m 32",
+        ),
     ),
     "nn.scaled_dot_general": (
-        by(lambda f, a, b: f(a, b, (((2,), (2,)), ((0,), (0,))),
-                             configs=[jax.nn.get_scaled_dot_general_config("mxfp8")] * 3), "x 2 n 64", "x 2 m 64"),
+        by(
+            lambda f, a, b: f(
+                a, b, (((2,), (2,)), ((0,), (0,))), configs=[jax.nn.get_scaled_dot_general_config("mxfp8")] * 3
+            ),
+            "x 2 n 64",
+            "x 2 m 64",
+        ),
     ),
     "nn.standardize": (way("x n d"), way("x n d", axis=0)),
     "nn.initializers.constant": (by(lambda f, k: f(2.0)(k, (6, 5)), "k"),),
@@ -67,7 +79,11 @@ RANDOM: Table = {
     "random.beta": (way("k", "+ n d", "+ n d"),),
     "random.binomial": (by(lambda f, k, n, p: f(k, n * 5, p), "k", "+ n d", "u n d"),),
     "random.bits": (by(lambda f, k: f(k, (4, 5)), "k"), by(lambda f, k: f(k, (4, 5), jnp.uint8), "k")),
-    "random.categorical": (way("k", "x n d"), way("k", "x n d", axis=0), by(lambda f, k, x: f(k, x, shape=(6, x.shape[0])), "k", "x n d")),
+    "random.categorical": (
+        way("k", "x n d"),
+        way("k", "x n d", axis=0),
+        by(lambda f, k, x: f(k, x, shape=(6, x.shape[0])), "k", "x n d"),
+    ),
     "random.cauchy": _GIVEN_KEY,
     "random.chisquare": (way("k", "+ n d"),),
     "random.choice": (
@@ -163,9 +179,7 @@ SCIPY: Table = {
     "scipy.linalg.leslie": (by(lambda f, a, b: f(a, b[1:]), "x n", "x n"),),
     "scipy.linalg.lu": (way("q n n"), way("q n n", permute_l=True)),
     "scipy.linalg.lu_factor": _SQUARE,
-    "scipy.linalg.lu_solve": (
-        by(lambda f, a, b: f((a, jnp.arange(a.shape[0], dtype=np.int32)), b), "q n n", "x n d"),
-    ),
+    "scipy.linalg.lu_solve": (by(lambda f, a, b: f((a, jnp.arange(a.shape[0], dtype=np.int32)), b), "q n n", "x n d"),),
     "scipy.linalg.polar": _SQUARE,
     "scipy.linalg.qr": (way("x n d"), way("x n d", mode="economic")),
     "scipy.linalg.qr_multiply": (by(lambda f, a, c: f(a, c), "q n n", "x m n"),),
@@ -194,9 +208,7 @@ SCIPY: Table = {
     "scipy.signal.welch": _WINDOW,
     "scipy.sparse.linalg.cg": (way("s n n", "x n", maxiter=4),),
     "scipy.sparse.linalg.bicgstab": (way("s n n", "x n", maxiter=4),),
-    "scipy.sparse.linalg.gmres": (
-        by(lambda f, a, b: f(lambda v: a @ v, b, restart=3, maxiter=2), "s n n", "x n"),
-    ),
+    "scipy.sparse.linalg.gmres": (by(lambda f, a, b: f(lambda v: a @ v, b, restart=3, maxiter=2), "s n n", "x n"),),
     "scipy.special.bernoulli": (by(lambda f: f(6)),),
     "scipy.special.bessel_jn": (way("x d", v=3, n_iter=10),),
     "scipy.special.beta": _POSITIVE2,
@@ -225,9 +237,7 @@ SCIPY: Table = {
     "scipy.special.ndtri": _UNIT,
     "scipy.special.poch": _POSITIVE2,
     "scipy.special.polygamma": (way("i n d", "+ n d"),),
-    "scipy.special.sph_harm_y": (
-        by(lambda f, n, a, b: f(n + 1, n, a, b, n_max=4), "i n", "u n", "u n"),
-    ),
+    "scipy.special.sph_harm_y": (by(lambda f, n, a, b: f(n + 1, n, a, b, n_max=4), "i n", "u n", "u n"),),
     "scipy.special.wofz": (way("c n d"),),
     "scipy.special.xlog1py": _POSITIVE2,
     "scipy.special.xlogy": _POSITIVE2,
@@ -251,4 +261,3 @@ SCIPY: Table = {
     "scipy.stats.poisson.logpmf": _K,
     "scipy.stats.poisson.entropy": _POSITIVE,
 }
-
