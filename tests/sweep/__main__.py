@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from tests.sweep.report import sweep
+from tests.sweep.rules import sweep_rules
 
 
 def main() -> int:
@@ -14,7 +15,10 @@ def main() -> int:
     parser.add_argument("--only", default="*", metavar="PATTERN", help="names of functions, such as 'numpy.linalg.*'")
     parser.add_argument("--turn", type=int, help="one program of each call instead of all: another for each number")
     parser.add_argument("--part", default="0/1", metavar="K/N", help="the K-th of N equal parts, from 0")
+    parser.add_argument("--rules", action="store_true", help="cut the ops of the calls, instead of running programs")
     given = parser.parse_args()
+    if given.rules:
+        return min(sweep_rules(given.seed, given.only), 1)
     k, n = map(int, given.part.split("/"))
     return min(sweep(given.seed, given.only, given.turn, (k, n)), 1)
 
