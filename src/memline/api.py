@@ -35,6 +35,8 @@ def jit(
     out_shardings: Any = None,
     keep_unused: bool = False,
     device: Device | None = None,
+    backend: str | None = None,
+    inline: Any = False,
     compiler_options: dict[str, Any] | None = None,
     options: Options | None = None,
 ) -> Any:
@@ -51,8 +53,8 @@ def jit(
         no limit. The bound holds per call for arguments + results + temporaries, donated bytes once.
       plan: a `Plan` to replay instead of searching for one.
       static_argnums, static_argnames, donate_argnums, donate_argnames, in_shardings, out_shardings,
-        keep_unused, compiler_options: as in `jax.jit`.
-      device: where to run, as in `jax.jit`.
+        keep_unused, inline, compiler_options: as in `jax.jit`.
+      device, backend: where to run, as in `jax.jit`.
       options: how to plan; see `memline.Options`.
 
     Returns:
@@ -83,9 +85,15 @@ def jit(
         "out_shardings": out_shardings,
         "keep_unused": keep_unused,
         "device": device,
+        "backend": backend,
+        "inline": inline,
         "compiler_options": compiler_options,
         "options": options,
     }
+    if backend is not None:
+        if device is not None:
+            raise ArgumentError("give either device or backend, not both")
+        device = jax.devices(backend)[0]
     if fun is None:
         _spec(memory_limit, plan, options, device)  # a bad limit is told where it is written
         return functools.partial(jit, **settings)
@@ -105,6 +113,8 @@ def jit(
     }
     if keep_unused:
         jit_options["keep_unused"] = True
+    if inline:
+        jit_options["inline"] = inline
     if device is not None:
         if in_shardings is not None or out_shardings is not None:
             raise ArgumentError("give either device or shardings, not both")

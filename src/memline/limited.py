@@ -44,6 +44,7 @@ class LimitedFunction:
         self._spec = spec
         self._jit_options = dict(jit_options or {})
         self._compiler_options = compiler_options
+        self._device = device
         self.platform = platform_of(device)
         self._plain = jax.jit(fun, **self._jit_options)
         self._statics = Statics.of(
@@ -90,6 +91,14 @@ class LimitedFunction:
     def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
         """Returns the shapes and types of the results, as `jax.eval_shape`; plans nothing."""
         return self._plain.eval_shape(*args, **kwargs)
+
+    def _cache_size(self) -> int:
+        """Returns for how many kinds of calls there are programs; JAX's own tests ask their functions this."""
+        return len(self._planned)
+
+    def __reduce__(self) -> Any:
+        # Plans and programs stay behind: the copy makes its own.
+        return LimitedFunction, (self._fun, self._spec, self._jit_options, self._compiler_options, self._device)
 
     def clear_cache(self) -> None:
         """Forgets every plan and compiled program."""
@@ -168,7 +177,7 @@ class LimitedFunction:
             )
 
         def build(graph: Graph | None, compiler_options: dict[str, Any]) -> Any:
-            fun = self._guarded(graph, signature, traced.out_tree)
+            fun = self._guarded(graph, signature, traced)
             return jax.jit(fun, **self._jit_options, compiler_options=compiler_options)
 
         return Planner(
@@ -190,18 +199,25 @@ class LimitedFunction:
         places = [*jax.tree.leaves(asked), *(getattr(x, "sharding", None) for x in jax.tree.leaves((args, kwargs)))]
         return any(len(getattr(place, "device_set", ())) > 1 for place in places)
 
-    def _guarded(self, graph: Graph | None, signature: Signature, out_tree: Any) -> Callable[..., Any]:
-        """Returns the function of a graph (the user's own for None) that refuses other types."""
+    def _guarded(self, graph: Graph | None, signature: Signature, traced: Any) -> Callable[..., Any]:
+        """Returns the function of a graph (of the trace itself for None) that refuses other types.
+
+        The user's function is not called again: what it does beside computing, it does once for each signature.
+        """
 
         @functools.wraps(self._fun)
         def run(*args: Any, **kwargs: Any) -> Any:
             if Signature.of(self._statics, args, kwargs) != signature:
                 raise _OtherSignatureError
             # Called with arrays by `jax_debug_nans`, which looks for the user's own operation that made one.
-            if graph is None or compat.tracing_is_inactive():
+            if compat.tracing_is_inactive():
                 return self._fun(*args, **kwargs)
             leaves = jax.tree.leaves(self._statics.split(args, kwargs)[0])
-            return jax.tree.unflatten(out_tree, evaluate(graph, leaves))
+            if graph is None:
+                results = compat.evaluate_jaxpr(traced.jaxpr.jaxpr, traced.jaxpr.consts, leaves)
+            else:
+                results = evaluate(graph, leaves)
+            return jax.tree.unflatten(traced.out_tree, results)
 
         return run
 

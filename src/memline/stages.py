@@ -113,13 +113,20 @@ class Traced:
         """Returns the plan for this call."""
         return self._function.planned(self._args, self._kwargs).plan
 
-    def lower(self) -> Lowered:
+    def lower(self, **how: Any) -> Any:
         """Plans, lowers and checks the program.
+
+        Args:
+          **how: what `jax.stages.Traced.lower` takes, such as `lowering_platforms`; the planned program is then
+            lowered once more in that way, and is JAX's own stage.
 
         Raises:
           MemoryLimitError: no plan that was tried fits the limit.
         """
-        return Lowered(self._function.planned(self._args, self._kwargs))
+        planned = self._function.planned(self._args, self._kwargs)
+        if how:
+            return planned.candidate.call.trace(*self._args, **self._kwargs).lower(**how)
+        return Lowered(planned)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

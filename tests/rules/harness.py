@@ -67,19 +67,28 @@ def dims(fun: Callable[..., Any], *args: Any, kind: str) -> set[Dim]:
     return set(listed)
 
 
-def check(fun: Callable[..., Any], *args: Any, rtol: float | None = None, kinds: str = "") -> list[Cut]:
+def check(
+    fun: Callable[..., Any],
+    *args: Any,
+    rtol: float | None = None,
+    kinds: str = "",
+    wanted: Callable[[Op], bool] | None = None,
+) -> list[Cut]:
     """Cuts the ops of a function along every dim; raises AssertionError where pieces and whole differ.
 
-    `kinds` are the names of the ops to cut, by default all. Everything is computed by two compiled
+    `kinds` are the names of the ops to cut, by default all, and `wanted` tells of each whether to. Everything is computed by two compiled
     programs, one for the operands of the ops and one for each op whole and in pieces: the time of a
     test is that of its compilations.
     """
     graph = trace(fun, *args)
     ops = [node for node in graph.nodes if isinstance(node, Op)]
+    chosen = [k for k, op in enumerate(ops) if not kinds or op.kind in kinds.split()]
+    if wanted is not None:
+        chosen = [k for k in chosen if wanted(ops[k])]
+    if not chosen:
+        return []
     operands = [[_on_host(x) for x in xs] for xs in _operands_of(graph, jax.tree.leaves(args))]
-    if kinds:
-        chosen = [k for k, op in enumerate(ops) if op.kind in kinds.split()]
-        ops, operands = [ops[k] for k in chosen], [operands[k] for k in chosen]
+    ops, operands = [ops[k] for k in chosen], [operands[k] for k in chosen]
     trials = [
         Trial(op, dim, xs, chunks)
         for op, xs in zip(ops, operands, strict=True)

@@ -57,10 +57,17 @@ def compiled_peak(compiled: Any, graph: Graph | None = None, known: CompiledPeak
 
 
 def _platform(compiled: Any) -> str:
-    for sharding in jax.tree.leaves((compiled.output_shardings, compiled.input_shardings)):
+    for sharding in jax.tree.leaves((compiled.input_shardings, _output_shardings(compiled))):
         for device in getattr(sharding, "device_set", ()):
             return device.platform
     return jax.default_backend()
+
+
+def _output_shardings(compiled: Any) -> Any:
+    try:
+        return compiled.output_shardings
+    except ValueError:  # a program that writes into refs has results that its tree of results does not name
+        return ()
 
 
 def _is_sharded(compiled: Any) -> bool:

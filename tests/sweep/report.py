@@ -1,0 +1,83 @@
+"""Runs the sweep over functions and tells what became of them."""
+
+from __future__ import annotations
+
+import fnmatch
+import gc
+import time
+from collections import Counter
+
+import jax
+
+from tests.sweep.case import Outcome, judge
+from tests.sweep.draw import Drawn, Refusal, draws
+from tests.sweep.names import functions
+from tests.sweep.programs import programs, with_gradient
+
+_CLEAR_AFTER = 60  # programs, before JAX's caches of them fill the memory
+
+
+def drawn(seed: int, pattern: str = "*") -> list[Drawn | Refusal]:
+    """Returns what could be drawn of the functions whose names match, and what could not."""
+    found: list[Drawn | Refusal] = []
+    for name, function in functions().items():
+        if fnmatch.fnmatch(name, pattern):
+            made = draws(name, function, seed)
+            found.extend(made if isinstance(made, list) else [made])
+    return found
+
+
+def run(each: Drawn, seed: int, turn: int | None = None) -> list[Outcome]:
+    """Returns what became of the programs of a drawn call: of all, or of the one whose turn it is."""
+    with jax.enable_x64(each.wide):
+        plain = programs(each, seed)
+        if turn is not None and turn % 2 == 0:
+            gradients = [g for g in map(with_gradient, plain) if g is not None]
+            chosen = gradients or plain
+        elif turn is not None:
+            chosen = plain
+        else:
+            chosen = [p for program in plain for p in (program, with_gradient(program)) if p is not None]
+        if turn is not None:
+            chosen = [chosen[(turn // 2) % len(chosen)]]
+        return [judge(f"{each} {program.name}", program) for program in chosen]
+
+
+def sweep(seed: int, pattern: str, turn: int | None, part: tuple[int, int]) -> int:
+    """Runs the sweep, prints a line for each case and the counts, and returns how many cases were bad.
+
+    Args:
+      seed: 0 draws each function in all its ways, others in one with other number types.
+      pattern: which functions, by name.
+      turn: runs one program of each call instead of all, another for each number from 0.
+      part: (k, n) runs the k-th of n equal parts.
+    """
+    counts: Counter[str] = Counter()
+    refusals = []
+    began, since = time.monotonic(), 0
+    bad: list[Outcome] = []
+    for index, each in enumerate(drawn(seed, pattern)):
+        if isinstance(each, Refusal):
+            refusals.append(each)
+            continue
+        if index % part[1] != part[0]:
+            continue
+        counts["calls drawn"] += 1
+        for outcome in run(each, seed, turn):
+            since += 1
+            counts[outcome.verdict] += 1
+            weak = f" ({outcome.finite:.0%} finite)" if outcome.finite < 0.5 else ""
+            print(f"{outcome.verdict:<11} {outcome.case}{weak} {outcome.why}".rstrip(), flush=True)
+            bad.extend([outcome] if outcome.bad else [])
+        if since >= _CLEAR_AFTER:
+            jax.clear_caches()
+            gc.collect()
+            since = 0
+    print(f"\n{len(refusals)} functions not drawn:")
+    for refusal in refusals:
+        print(f"  {refusal.name}: {refusal.why}")
+    print(f"\n{len(bad)} bad cases:")
+    for outcome in bad:
+        print(f"  {outcome.verdict}: {outcome.case}: {outcome.why}")
+    print(f"\n{dict(counts)} in {time.monotonic() - began:.0f} s")
+    return len(bad)
