@@ -151,7 +151,7 @@ def loop_programs(draw: st.DrawFn) -> Drawn:
     if after != "nothing" and "state" not in stacked:
         stacked = ["state", *stacked]
     parts = Parts(
-        draw(_names(STEPS, 1, 3, unique=False)),
+        draw(_names(STEPS, 1, 2, unique=False)),
         draw(_names(CARRIED, 0, 2)),
         stacked,
         after,

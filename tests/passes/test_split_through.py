@@ -285,7 +285,9 @@ class TestSplitsAfterSplits:
         def fun(x: Any, ws: Any) -> Any:
             def step(h: Any, w: Any) -> tuple[Any, Any]:
                 rows, columns = (lax.broadcasted_iota(jnp.int32, h.shape, axis) for axis in (0, 1))
-                return jnp.where(rows < 2 * columns, h + w[0, 0], 0.5 * h) + jnp.outer(x[:, 0], TABLE[:, 1]), h.sum()
+                return jnp.where(rows < 2 * columns, h + w[0, 0], 0.5 * h) + jnp.outer(
+                    x[:, 0], jnp.asarray(TABLE[:, 1])
+                ), h.sum()
 
             return lax.scan(step, x @ x.T, ws)
 

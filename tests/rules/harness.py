@@ -7,6 +7,7 @@ which dims it expects.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,9 +77,9 @@ def check(
 ) -> list[Cut]:
     """Cuts the ops of a function along every dim; raises AssertionError where pieces and whole differ.
 
-    `kinds` are the names of the ops to cut, by default all, and `wanted` tells of each whether to. Everything is computed by two compiled
-    programs, one for the operands of the ops and one for each op whole and in pieces: the time of a
-    test is that of its compilations.
+    `kinds` are the names of the ops to cut, by default all, and `wanted` tells of each whether to.
+    Everything is computed by two compiled programs, one for the operands of the ops and one for each op
+    whole and in pieces: the time of a test is that of its compilations.
     """
     graph = trace(fun, *args)
     ops = [node for node in graph.nodes if isinstance(node, Op)]
@@ -104,7 +105,7 @@ def check(
     for trial, outputs in zip(trials, found, strict=True):
         exact, note = _is_exact(trial.op, trial.dim), f"{trial.op.kind} {trial.dim} {trial.chunks}"
         for whole, piece in zip(wholes[id(trial.op)], trial.joined(outputs), strict=True):
-            assert_same(piece, _numbers(whole), exact=exact, rtol=rtol, note=note)
+            assert_same(piece, _numbers(whole), exact=exact, rtol=rtol, note=note, scale=trial.scale)
     assert all(table.flops_of(op) >= 0 for op in ops)
     return [Cut(op.kind, dim) for op in ops for dim in table.dims_of(op)]
 
@@ -129,6 +130,7 @@ class Trial:
 
     def __init__(self, op: Op, dim: Dim, operands: Sequence[Any], chunks: Sequence[int]) -> None:
         self.op, self.dim, self.chunks = op, dim, chunks
+        self.scale = _largest_term(op, operands)
         unit = dim.operands[0].unit if dim.fold else 1
         firsts = [sum(chunks[:k]) for k in range(len(chunks))]
         self.pieces = [
@@ -218,8 +220,21 @@ def uneven_chunks(steps: int) -> list[list[int]]:
     return ways
 
 
-def assert_same(piece: Any, whole: Any, *, exact: bool, rtol: float | None = None, note: str = "") -> None:
-    """Compares arrays: bit by bit (any NaN equals any NaN), or to a few units in the last place of the largest."""
+def _largest_term(op: Op, operands: Sequence[Any]) -> float:
+    """Returns a bound on the terms that a product sums: they may cancel, their roundings do not."""
+    if op.kind != "dot_general" or not all(jnp.issubdtype(x.dtype, np.inexact) for x in operands):
+        return 0.0
+    left, right = (float(np.abs(np.asarray(x).astype(np.complex64)).max(initial=0.0)) for x in operands)
+    return left * right if math.isfinite(left * right) else 0.0
+
+
+def assert_same(
+    piece: Any, whole: Any, *, exact: bool, rtol: float | None = None, note: str = "", scale: float = 0.0
+) -> None:
+    """Compares arrays: bit by bit (any NaN equals any NaN), or to a few units in the last place of the largest.
+
+    `scale` is of what else roundings are a share, if that is larger.
+    """
     assert piece.dtype == whole.dtype, note
     assert piece.shape == whole.shape, note
     if jnp.issubdtype(whole.dtype, jax.dtypes.extended):
@@ -231,7 +246,7 @@ def assert_same(piece: Any, whole: Any, *, exact: bool, rtol: float | None = Non
         np.testing.assert_array_equal(a, b, err_msg=note)
         return
     finite = np.abs(b[np.isfinite(b)])
-    scale = float(finite.max()) if finite.size else 1.0
+    scale = max(scale, float(finite.max()) if finite.size else 1.0)
     rtol = 100 * float(jnp.finfo(whole.dtype).eps) if rtol is None else rtol
     np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale, err_msg=note)
 

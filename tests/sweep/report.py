@@ -28,19 +28,24 @@ def drawn(seed: int, pattern: str = "*") -> list[Drawn | Refusal]:
 
 
 def run(each: Drawn, seed: int, turn: int | None = None) -> list[Outcome]:
-    """Returns what became of the programs of a drawn call: of all, or of the one whose turn it is."""
+    """Returns what became of the programs of a drawn call: of all, or of the one whose turn it is.
+
+    Of those whose turn never comes, as plain `jit` cannot run them (a function that has no batching rule), the
+    next one runs.
+    """
     with jax.enable_x64(each.wide):
         plain = programs(each, seed)
-        if turn is not None and turn % 2 == 0:
-            gradients = [g for g in map(with_gradient, plain) if g is not None]
-            chosen = gradients or plain
-        elif turn is not None:
-            chosen = plain
-        else:
-            chosen = [p for program in plain for p in (program, with_gradient(program)) if p is not None]
-        if turn is not None:
-            chosen = [chosen[(turn // 2) % len(chosen)]]
-        return [judge(f"{each} {program.name}", program) for program in chosen]
+        gradients = [g for g in map(with_gradient, plain) if g is not None]
+        if turn is None:
+            return [judge(f"{each} {program.name}", program) for program in (*plain, *gradients)]
+        chosen = gradients if turn % 2 == 0 and gradients else plain
+        found: list[Outcome] = []
+        for k in range(len(chosen)):
+            program = chosen[(turn // 2 + k) % len(chosen)]
+            found.append(judge(f"{each} {program.name}", program))
+            if found[-1].verdict != "plain fails":
+                return found[-1:]
+        return found
 
 
 def sweep(seed: int, pattern: str, turn: int | None, part: tuple[int, int]) -> int:

@@ -68,8 +68,6 @@ def sweep_rules(seed: int, pattern: str) -> int:
         if index % _CLEAR_AFTER == _CLEAR_AFTER - 1:
             jax.clear_caches()
             gc.collect()
-    kinds = {key[0] for key in is_new.seen}
-    print(
-        f"{len(is_new.seen)} unlike ops of {len(kinds)} primitives cut in {time.monotonic() - began:.0f} s; {count} wrong"
-    )
+    kinds, seconds = {key[0] for key in is_new.seen}, time.monotonic() - began
+    print(f"{len(is_new.seen)} unlike ops of {len(kinds)} primitives cut in {seconds:.0f} s; {count} wrong")
     return count

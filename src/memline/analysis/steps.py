@@ -9,11 +9,9 @@ recurrence without its gradient: the code of a tanh is worse in such a function 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from memline import compat
 from memline.ir.graph import Graph, Loop, Op
 
 SMALL_STEP_BYTES = 1 << 16
@@ -26,7 +24,6 @@ _NEVER_FUSED = frozenset(
     reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or
     argmax argmin cumsum cumprod cummax cummin cumlogsumexp dynamic_update_slice gather scatter""".split()
 ) | {"scatter-add", "scatter_add"}
-_CONTROL = frozenset(["while", "scan", "cond"])
 
 
 @dataclass(frozen=True)
@@ -69,83 +66,36 @@ def small_kernels(graph: Graph) -> Step | None:
 
 def _steps(graph: Graph) -> Iterator[Step]:
     for node in graph.nodes:
-        if isinstance(node, Loop):
-            ops = [op for op in node.body.nodes if isinstance(op, Op)]
-            yield _step([_Call.of_op(op) for op in ops], node.body.outputs, node.trips, str(node.source or ""))
-            yield from _steps(node.body)
-        elif node.kind in _CONTROL:
-            yield from _steps_of(node.kind, node.params, str(node.source or ""))
+        if isinstance(node, Loop) or node.kind == "while":
+            trips = node.trips if isinstance(node, Loop) else None
+            for body in node.bodies[:1] if isinstance(node, Loop) else node.bodies:
+                yield _step(body, trips, str(node.source or ""))
+        for body in node.bodies[:1] if isinstance(node, Loop) else node.bodies:
+            yield from _steps(body)
 
 
-def _steps_of(kind: str, params: dict[str, Any], source: str) -> Iterator[Step]:
-    """Yields the steps of a loop that is left as JAX has it, and of those inside it."""
-    for jaxpr in compat.subjaxprs(params):
-        eqns = list(_inlined(jaxpr))
-        if kind != "cond":
-            calls = [_Call.of_eqn(eqn) for eqn in eqns if eqn.primitive.name not in _CONTROL]
-            yield _step(calls, jaxpr.outvars, params.get("length"), source)
-        for eqn in eqns:
-            if eqn.primitive.name in _CONTROL:
-                yield from _steps_of(eqn.primitive.name, eqn.params, source)
+def _is_matrix_product(op: Op) -> bool:
+    if op.kind == "conv_general_dilated":
+        return True
+    if op.kind != "dot_general":
+        return False
+    (contracted, batch) = op.params["dimension_numbers"]
+    free = [
+        math.prod(size for axis, size in enumerate(v.shape) if axis not in (*c, *b))
+        for v, c, b in zip(op.inputs, contracted, batch, strict=True)
+    ]
+    summed = math.prod(op.inputs[0].shape[axis] for axis in contracted[0])
+    return min(free) > 1 and summed > 1  # others are elementwise, or of a matrix and a vector
 
 
-def _inlined(jaxpr: Any) -> Iterator[Any]:
-    """Yields the equations of a jaxpr, in place of calls those of what is called."""
-    for eqn in jaxpr.eqns:
-        inner = [] if eqn.primitive.name in _CONTROL else compat.subjaxprs(eqn.params)
-        if not inner:
-            yield eqn
-        for called in inner:
-            yield from _inlined(called)
-
-
-@dataclass(frozen=True)
-class _Call:
-    """An op or an equation, as far as it matters here."""
-
-    kind: str
-    params: dict[str, Any]
-    values: tuple[Any, ...]
-    shapes: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def of_op(cls, op: Op) -> _Call:
-        return cls(op.kind, op.params, (*op.inputs, *op.outputs), tuple(v.shape for v in op.inputs))
-
-    @classmethod
-    def of_eqn(cls, eqn: Any) -> _Call:
-        values = tuple(v for v in (*eqn.invars, *eqn.outvars) if not isinstance(v, compat.Literal))
-        return cls(eqn.primitive.name, eqn.params, values, tuple(v.aval.shape for v in eqn.invars))
-
-    @property
-    def is_matrix_product(self) -> bool:
-        if self.kind == "conv_general_dilated":
-            return True
-        if self.kind != "dot_general":
-            return False
-        (contracted, batch) = self.params["dimension_numbers"]
-        free = [
-            math.prod(size for axis, size in enumerate(shape) if axis not in (*c, *b))
-            for shape, c, b in zip(self.shapes, contracted, batch, strict=True)
-        ]
-        summed = math.prod(self.shapes[0][axis] for axis in contracted[0])
-        return min(free) > 1 and summed > 1  # others are elementwise, or of a matrix and a vector
-
-
-def _step(calls: Sequence[_Call], handed_on: Sequence[Any], trips: int | None, source: str) -> Step:
-    touched = {value: None for call in calls if call.kind not in _FREE for value in call.values}
-    arrays = {v: None for v in handed_on if not isinstance(v, compat.Literal) and math.prod(v.aval.shape) > 1}
+def _step(body: Graph, trips: int | None, source: str) -> Step:
+    ops = [op for op in body.nodes if isinstance(op, Op) and not op.bodies]
+    touched = {v: None for op in ops if op.kind not in _FREE for v in (*op.inputs, *op.outputs)}
+    arrays = {v: None for v in body.outputs if not v.is_const and math.prod(v.shape) > 1}
     return Step(
-        len(arrays) + sum(call.kind in _NEVER_FUSED for call in calls),
-        sum(_size_bytes(value) for value in touched),
-        any(call.is_matrix_product for call in calls),
+        len(arrays) + sum(op.kind in _NEVER_FUSED for op in ops),
+        sum(v.size_bytes for v in touched),
+        any(map(_is_matrix_product, ops)),
         trips,
         source,
     )
-
-
-def _size_bytes(value: Any) -> int:
-    aval = value.aval
-    if not compat.is_array_aval(aval):
-        return 0
-    return math.prod(aval.shape) * compat.itemsize_bytes(aval.dtype)
