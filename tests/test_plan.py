@@ -110,7 +110,7 @@ class TestPage:
         def fun(x):
             table = jnp.exp(-((x[:, None] - x[None, :]) ** 2))
             drawn = jax.random.normal(jax.random.key(0, impl="rbg"), table.shape)
-            return jax.lax.while_loop(lambda v: v[0, 0] > 1, jnp.sin, drawn).sum(1) + table.sum(1)
+            return jax.lax.approx_max_k(drawn, 3)[0].sum(1) + table.sum(1)
 
         page = str(memline.plan(fun, "100MiB")(points()))
         assert "left whole" in page

@@ -118,11 +118,6 @@ def argument_names(closed: Any) -> tuple[str, ...]:
     return tuple(str(name or "") for name in closed.jaxpr.debug_info.arg_names or ())
 
 
-def subjaxprs(params: dict[str, Any]) -> list[Any]:
-    """Returns the jaxprs found in an equation's parameters (branches, bodies, callees)."""
-    return list(_core.jaxprs_in_params(params))
-
-
 def scan_counts(params: dict[str, Any], n_operands: int) -> tuple[int, int]:
     """Returns how many constants and how many carries a `scan` has; the rest of its operands are scanned over."""
     if "num_consts" in params:

@@ -171,7 +171,7 @@ class TestTrouble:
 
     def test_a_peak_that_does_not_hold_any_more(self, tmp_path, monkeypatch):
         bounded(tmp_path).lower(SHAPE)
-        monkeypatch.setattr("memline.planning.compiled_peak", _larger_at_first())
+        monkeypatch.setattr("memline.compiling.compiled_peak", _larger_at_first())
         plan = bounded(tmp_path).lower(SHAPE).plan
         assert any("searched again" in note for note in plan.notes)
         assert plan.compiled_peak_bytes is not None
