@@ -16,7 +16,6 @@ from benchmarks.programs import PROGRAMS
 from benchmarks.row import run_row
 from benchmarks.table import table
 
-
 SUITES = {"own": {name: name for name in PROGRAMS}, "others": OTHERS}
 """The programs of each suite by name, as `benchmarks.programs.find` takes them."""
 

@@ -73,6 +73,6 @@ SOLVE = Program(
     fun=_fun,
     make_args=lambda seed: _make_args(seed, 16_384),
     warm_args=lambda: _make_args(0, 32),
-    limit_bytes=150 * MIB,
+    limit_bytes=160 * MIB,
     target_ratio=1.15,
 )

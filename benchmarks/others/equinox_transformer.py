@@ -116,5 +116,5 @@ def _program(name: str, title: str, scanned: bool, limit_bytes: int) -> Program:
     )
 
 
-UNROLLED = _program("equinox-unrolled", "equinox transformer, 12 layers unrolled", False, 300 * MIB)
-SCANNED = _program("equinox-scanned", "equinox transformer, 12 layers scanned", True, 300 * MIB)
+UNROLLED = _program("equinox-unrolled", "equinox transformer, 12 layers unrolled", False, 470 * MIB)
+SCANNED = _program("equinox-scanned", "equinox transformer, 12 layers scanned", True, 560 * MIB)

@@ -13,11 +13,21 @@ from benchmarks.programs.program import MIB, RELU_TOLERANCE, Program, relu_note
 CLASSES = 100
 
 
-def build(pixels: int, depth: str = "ResNet18") -> tuple[Callable[..., Any], Callable[[int, int], tuple]]:
+def build(
+    pixels: int, channels: tuple[int, ...], blocks: tuple[int, ...] = (2, 2, 2, 2)
+) -> tuple[Callable[..., Any], Callable[[int, int], tuple]]:
     """The training step of `(parameters, averages, images, labels)`, and its arguments by `(seed, batch)`."""
 
     def predict(images: jax.Array, is_training: bool) -> jax.Array:
-        return getattr(hk.nets, depth)(CLASSES)(images, is_training)
+        network = hk.nets.ResNet(
+            blocks,
+            CLASSES,
+            bottleneck=False,
+            channels_per_group=channels,
+            use_projection=(False,) + (True,) * (len(blocks) - 1),
+            initial_conv_config={"output_channels": channels[0]},
+        )
+        return network(images, is_training)
 
     network = hk.transform_with_state(predict)
     optimiser = optax.sgd(0.1)
@@ -40,15 +50,15 @@ def build(pixels: int, depth: str = "ResNet18") -> tuple[Callable[..., Any], Cal
     return step, make_args
 
 
-_fun, _make_args = build(pixels=32)
+_fun, _make_args = build(pixels=64, channels=(32, 64, 128, 256))
 
 RESNET = Program(
     name="haiku-resnet",
-    title="haiku ResNet-18, 512 images of 32 x 32, sgd step",
+    title="haiku ResNet of 18 layers, 512 images of 64 x 64, sgd step",
     fun=_fun,
     make_args=lambda seed: _make_args(seed, 512),
     warm_args=lambda: _make_args(0, 8),
-    limit_bytes=200 * MIB,
+    limit_bytes=190 * MIB,
     target_ratio=1.15,
     tolerance=RELU_TOLERANCE,
     note=relu_note,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from numpyro.infer.util import initialize_model, log_density
+from numpyro.infer.util import log_density
 
 from benchmarks.programs.program import MIB, Program
 
@@ -53,6 +53,6 @@ MIXTURE = Program(
     fun=_fun,
     make_args=lambda seed: _make_args(seed, 200_000),
     warm_args=lambda: _make_args(0, 80),
-    limit_bytes=200 * MIB,
+    limit_bytes=400 * MIB,
     target_ratio=1.15,
 )

@@ -37,6 +37,6 @@ SINKHORN = Program(
     fun=_fun,
     make_args=lambda seed: _make_args(seed, 6_000),
     warm_args=lambda: _make_args(0, 50),
-    limit_bytes=150 * MIB,
+    limit_bytes=180 * MIB,
     target_ratio=1.15,
 )

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from memline import compat
+from memline.analysis.fusion import model_for
 from memline.analysis.machine import machine_for
 from memline.errors import MemoryLimitError
 from memline.ir.emit import evaluate
@@ -18,6 +19,7 @@ from memline.ir.graph import Graph, Value
 from memline.ir.trace import from_jaxpr
 from memline.options import Options
 from memline.passes.canonical import canonical_convolutions
+from memline.passes.hold import hold_sums
 from memline.passes.products import orient_products
 from memline.plan.plan import Decision, Plan
 from memline.plan.search import Outcome, replay, search
@@ -25,7 +27,11 @@ from memline.units import format_bytes
 from memline.verify.compiled import CompiledPeak, compiled_peak
 
 # XLA:CPU hands whole sub-graphs to libraries that allocate where no account sees it; see docs/accounting.md.
-_HONEST_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+_HONEST_CPU = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
+    # Barriers are dropped before anything is fused, and then hold nothing: see `passes.hold`.
+    "xla_disable_hlo_passes": "cse_barrier_expander",
+}
 
 
 @dataclass(frozen=True)
@@ -185,7 +191,8 @@ def prepared_graph(closed: Any, platform: str) -> Graph:
     graph = from_jaxpr(closed, platform=platform, open_scans=True)
     if platform == "cpu":
         graph = canonical_convolutions(graph)
-    return orient_products(graph, machine_for(platform))
+    graph = orient_products(graph, machine_for(platform))
+    return hold_sums(graph, model_for(platform)) if platform == "cpu" else graph
 
 
 def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
