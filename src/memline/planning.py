@@ -27,11 +27,9 @@ from memline.units import format_bytes
 from memline.verify.compiled import CompiledPeak, compiled_peak
 
 # XLA:CPU hands whole sub-graphs to libraries that allocate where no account sees it; see docs/accounting.md.
-_HONEST_CPU = {
-    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
-    # Barriers are dropped before anything is fused, and then hold nothing: see `passes.hold`.
-    "xla_disable_hlo_passes": "cse_barrier_expander",
-}
+_HONEST_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+# XLA:CPU drops barriers before anything is fused, and then they hold nothing: see `passes.hold`.
+_KEPT_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
 
 @dataclass(frozen=True)
@@ -81,23 +79,25 @@ class Compiler:
         whole: Graph,
         platform: str,
         compiler_options: dict[str, Any] | None,
-        honest: bool,
+        honest: dict[str, str],
+        as_written: bool = True,
     ) -> None:
         self.build = build
         self.lower = lower
         self.whole = whole
         self.options = dict(compiler_options or {})
-        self.honest = _honest_options(self.options) if honest and platform == "cpu" else {}
+        self.honest = _joined(honest, self.options) if platform == "cpu" else {}
+        self.as_written = as_written
         self.seconds = 0.0
         self.count = 0
         self.notes: list[str] = []
         self.made: dict[int, Candidate] = {}
 
     def candidate(self, graph: Graph) -> Candidate:
-        """Returns the compiled program of a graph; the program as written is compiled as written."""
+        """Returns the compiled program of a graph; the whole one is compiled as written, unless sums in it are held."""
         if id(graph) not in self.made:
             began = time.perf_counter()
-            self.made[id(graph)] = self._compile(None if graph is self.whole else graph)
+            self.made[id(graph)] = self._compile(None if graph is self.whole and self.as_written else graph)
             self.seconds += time.perf_counter() - began
             self.count += 1
         return self.made[id(graph)]
@@ -153,11 +153,13 @@ def make_planned(
       PlanError: the plan to replay does not apply.
     """
     began = time.perf_counter()
-    graph = prepared_graph(traced.jaxpr, platform)
+    honest = spec.options.honest_accounting and not spec.changes_nothing and platform == "cpu"
+    written = prepared_graph(traced.jaxpr, platform)
+    graph = hold_sums(written, model_for(platform)) if honest else written
     donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
     alias_bytes = _alias_bytes(graph, donated)
-    honest = spec.options.honest_accounting and not spec.changes_nothing
-    compiler = Compiler(build, lower, graph, platform, compiler_options, honest)
+    honest_options = {**_HONEST_CPU, **_KEPT_BARRIERS} if honest else {}
+    compiler = Compiler(build, lower, graph, platform, compiler_options, honest_options, graph is written)
     if spec.plan is not None:
         outcome = replay(graph, spec.plan.decisions, alias_bytes=alias_bytes, platform=platform, judge=compiler.judge)
     elif spec.limit_bytes is None or (spread and compiler.judge(graph) <= spec.limit_bytes):
@@ -191,8 +193,7 @@ def prepared_graph(closed: Any, platform: str) -> Graph:
     graph = from_jaxpr(closed, platform=platform, open_scans=True)
     if platform == "cpu":
         graph = canonical_convolutions(graph)
-    graph = orient_products(graph, machine_for(platform))
-    return hold_sums(graph, model_for(platform)) if platform == "cpu" else graph
+    return orient_products(graph, machine_for(platform))
 
 
 def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
@@ -207,7 +208,7 @@ def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
     def build(candidate: Graph | None, options: dict[str, Any]) -> Any:
         return jax.jit(lambda *xs: evaluate(candidate or graph, xs), compiler_options=options)
 
-    compiler = Compiler(build, lambda f: f.lower(*specs), graph, platform, None, True)
+    compiler = Compiler(build, lambda f: f.lower(*specs), graph, platform, None, _HONEST_CPU)
     if spec.plan is not None:
         return replay(graph, spec.plan.decisions, alias_bytes=0, platform=platform, judge=compiler.judge).graph
     if spec.limit_bytes is None:
@@ -227,9 +228,9 @@ def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
     return outcome.graph
 
 
-def _honest_options(given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the options for honest accounting, joined with what the user gave for the same ones."""
-    honest: dict[str, Any] = dict(_HONEST_CPU)
+def _joined(options: dict[str, str], given: dict[str, Any]) -> dict[str, Any]:
+    """Returns memline's own compile options, joined with what the user gave for the same ones."""
+    honest: dict[str, Any] = dict(options)
     for name in honest.keys() & given.keys():
         if name == "xla_disable_hlo_passes":
             honest[name] = f"{given[name]},{honest[name]}"
