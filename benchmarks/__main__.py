@@ -1,4 +1,7 @@
-"""`python -m benchmarks [program ...]`: memline measured against plain `jax.jit`, as a table."""
+"""`python -m benchmarks [program ...]`: memline measured against plain `jax.jit`, as a table.
+
+`--suite others` measures programs of published packages, which `pip install memline[programs]` installs.
+"""
 
 import argparse
 import json
@@ -8,15 +11,20 @@ from pathlib import Path
 
 from benchmarks.compilers import KINDS
 from benchmarks.machine import describe
+from benchmarks.others import OTHERS
 from benchmarks.programs import PROGRAMS
 from benchmarks.row import run_row
 from benchmarks.table import table
 
+SUITES = {"own": {name: name for name in PROGRAMS}, "others": OTHERS}
+"""The programs of each suite by name, as `benchmarks.programs.find` takes them."""
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    result.add_argument("programs", nargs="*", metavar="program", help="default: all of them")
+    result = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
+    result.add_argument("programs", nargs="*", metavar="program", help="default: all of the suite")
+    result.add_argument("--suite", choices=SUITES, default="own", help="whose programs (default: own)")
     result.add_argument("--list", action="store_true", help="name the programs and stop")
     result.add_argument("--only", choices=KINDS, help="measure one way to compile and not the other")
     result.add_argument("--repeats", type=int, default=5, help="timed calls of each (default: 5)")
@@ -28,10 +36,11 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the programs asked for; 1 if one of them failed its numbers."""
     options = parser().parse_args(arguments)
-    if options.list:
-        print("\n".join(f"{each.name:18} {each.title}" for each in PROGRAMS.values()))
+    if options.list:  # by name alone: a title of the other suite is known only where its package is installed
+        print("\n".join(f"{suite:8} {name}" for suite, programs in SUITES.items() for name in programs))
         return 0
-    unknown = [name for name in options.programs if name not in PROGRAMS]
+    known = {name: reference for programs in SUITES.values() for name, reference in programs.items()}
+    unknown = [name for name in options.programs if name not in known]
     if unknown:
         print(f"no program named {', '.join(unknown)}; see --list", file=sys.stderr)
         return 2
@@ -47,8 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     kinds = [options.only] if options.only else list(KINDS)
     record = {"format": 1, "machine": describe(), "repeats": options.repeats, "rows": []}
     rows = []
-    for name in options.programs or PROGRAMS:
-        rows.append(run_row(name, kinds, options.repeats, options.seed, say))
+    for name in options.programs or SUITES[options.suite]:
+        rows.append(run_row(known[name], kinds, options.repeats, options.seed, say))
         record["rows"].append(rows[-1].to_json())
         if options.out:  # after every row: a run that is cut short keeps what it has
             options.out.write_text(json.dumps(record, indent=2) + "\n")

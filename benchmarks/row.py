@@ -48,6 +48,13 @@ class Row:
         return self.memline["growth_bytes"] <= self.allowed_growth_bytes
 
     @property
+    def limit_share(self) -> float | None:
+        """The limit over the measured peak of plain `jit`, arguments included in both."""
+        if self.plain is None or self.limit_bytes is None or self.argument_bytes is None:
+            return None
+        return self.limit_bytes / (self.argument_bytes + self.plain["growth_bytes"])
+
+    @property
     def ratio(self) -> float | None:
         """Median time of memline over median time of plain `jit`."""
         medians = self.timing["median_seconds"] if self.timing else {}
@@ -69,6 +76,7 @@ class Row:
         """Everything measured and every verdict."""
         return vars(self) | {
             "allowed_growth_bytes": self.allowed_growth_bytes,
+            "limit_share": self.limit_share,
             "ratio": self.ratio,
             "limit_held": self.limit_held,
             "target_met": self.target_met,

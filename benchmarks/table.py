@@ -1,5 +1,6 @@
 """The benchmark's table, as text."""
 
+import statistics
 from collections.abc import Sequence
 
 from benchmarks.programs.program import MIB
@@ -8,6 +9,7 @@ from benchmarks.row import Row
 HEADER = (
     "program",
     "limit",
+    "of plain",
     "args",
     "plain MiB",
     "plain s",
@@ -31,6 +33,10 @@ def table(rows: Sequence[Row]) -> str:
     text.insert(1, "  ".join("-" * width for width in widths))
     text.append("")
     text.append("MiB: growth of peak resident memory during the call; args: MiB of arguments, not in it.")
+    text.append("of plain: the limit over the measured peak of plain jit, arguments included in both.")
+    ratios = [row.ratio for row in rows if row.ratio is not None]
+    if len(ratios) > 1:
+        text.append(f"Geometric mean of {len(ratios)} time ratios: {statistics.geometric_mean(ratios):.2f}.")
     for row in rows:
         text += [f"{row.name}: {remark}" for remark in (*row.notes, *row.errors)]
     return "\n".join(text)
@@ -43,6 +49,7 @@ def cells(row: Row) -> tuple[str, ...]:
     return (
         row.name,
         row.limit_text,
+        number(row.limit_share, ".0%"),
         mebibytes(row.argument_bytes),
         mebibytes(plain.get("growth_bytes")),
         number(medians.get("plain"), ".3f"),

@@ -19,6 +19,8 @@ from memline.verify.compiled import CompiledPeak, compiled_peak
 
 # XLA:CPU hands whole sub-graphs to libraries that allocate where no account sees it; see docs/accounting.md.
 HONEST_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+# XLA:CPU drops barriers before anything is fused, and then they hold nothing: see `passes.hold`.
+KEPT_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,7 @@ class Compiler:
         compiler_options: dict[str, Any] | None,
         honest: bool,
         several: bool = False,
+        holds: bool = False,
     ) -> None:
         self.build = build
         self.several = several
@@ -56,13 +59,15 @@ class Compiler:
         self.whole = whole
         self.platform = platform
         self.options = dict(compiler_options or {})
-        self.honest = _honest_options(self.options) if honest and platform == "cpu" else {}
+        self.honest = _honest_options(self.options, holds) if honest and platform == "cpu" else {}
+        self.as_written = True
+        """Whether the whole program is the user's function; else it is its graph, in which sums are held."""
         self.strategy: CompileOptions | None = None
         """The options of XLA's own to compile with; None for those that go by rule."""
         self.seconds = 0.0
         self.count = 0
         self.notes: list[str] = []
-        self.made: dict[tuple[str | int, CompileOptions | None], Candidate] = {}
+        self.made: dict[tuple[str | int, CompileOptions | None, bool], Candidate] = {}
         self.told: dict[int, tuple[str | int, Graph]] = {}
 
     def candidate(self, graph: Graph, known: CompiledPeak | None = None) -> Candidate:
@@ -72,7 +77,7 @@ class Compiler:
           graph: the graph.
           known: its compiled peak, where it has been compiled before by another process.
         """
-        name = self._name(graph), self.strategy
+        name = self._name(graph), self.strategy, self.as_written
         if name not in self.made:
             began = time.perf_counter()
             self.made[name] = self._compile(graph, known)
@@ -131,15 +136,15 @@ class Compiler:
         options = {**chosen, **self.options, **self.honest}
         if compat.EXTRA_OPTIONS in options:
             compat.pass_extra_options()
-        call = self.build(None if graph is self.whole else graph, options)
+        call = self.build(None if graph is self.whole and self.as_written else graph, options)
         lowered = self.lower(call)
         compiled = lowered.compile()
         return Candidate(call, lowered, compiled, compiled_peak(compiled, self.whole, known_peak))
 
 
-def _honest_options(given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the options for honest accounting, joined with what the user gave for the same ones."""
-    honest: dict[str, Any] = dict(HONEST_CPU)
+def _honest_options(given: dict[str, Any], holds: bool) -> dict[str, Any]:
+    """Returns the options for honest accounting, and for barriers where they hold something, joined with the user's."""
+    honest: dict[str, Any] = {**HONEST_CPU, **(KEPT_BARRIERS if holds else {})}
     for name in honest.keys() & given.keys():
         if name == "xla_disable_hlo_passes":
             honest[name] = f"{given[name]},{honest[name]}"

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from memline import compat
+from memline.analysis.fusion import model_for
 from memline.analysis.machine import machine_for
 from memline.compiling import Build, Candidate, Compiler
 from memline.donation import Donations
@@ -20,6 +21,7 @@ from memline.ir.graph import Graph, Value
 from memline.ir.trace import from_jaxpr
 from memline.options import Options
 from memline.passes.canonical import canonical_convolutions
+from memline.passes.hold import hold_sums
 from memline.passes.products import orient_products
 from memline.plan.plan import Plan
 from memline.plan.search import Outcome, replay, search
@@ -88,10 +90,13 @@ class Planner:
         self._spread = spread
         self._arguments = arguments
         self._has_effects = bool(traced.jaxpr.effects)
-        self.graph = prepared_graph(traced.jaxpr, platform)
+        self._written = prepared_graph(traced.jaxpr, platform)
+        self.graph = hold_sums(self._written, model_for(platform)) if honest and platform == "cpu" else self._written
         self.donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
         self.donations = Donations(self.graph, self.donated, keep_unused)
-        self.compiler = Compiler(build, lower, self.graph, platform, compiler_options, honest, several)
+        self.compiler = Compiler(
+            build, lower, self.graph, platform, compiler_options, honest, several, holds=self.graph is not self._written
+        )
         if spread:
             note = "arrays are spread over devices: planned peaks are of all of them, compiled peaks of one"
             self.compiler.notes.append(note)
@@ -109,6 +114,7 @@ class Planner:
         self.compiler.begin()
         graph, compiler = self.graph, self.compiler
         compiler.strategy = None
+        compiler.as_written = spec.changes_nothing or graph is self._written
         if spec.plan is not None or spec.changes_nothing:
             compiler.strategy = spec.plan.compile_options if spec.plan is not None else ()
         alias_bytes = self.donations.shared_bytes
@@ -160,7 +166,7 @@ def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
       MemoryLimitError: no plan that was tried fits.
     """
     began = time.perf_counter()
-    graph = prepared_graph(closed, platform)
+    graph = prepared_graph(closed, platform)  # nothing is held: the program around would have to keep the barriers
     specs = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in graph.inputs]
 
     def build(candidate: Graph | None, options: dict[str, Any]) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.others import OTHERS
 from benchmarks.programs import PROGRAMS
 from benchmarks.row import run_row
 
@@ -42,7 +43,20 @@ def test_a_program_that_fails_makes_an_error_row():
 def test_list_names_every_program(capsys):
     assert main(["--list"]) == 0
     listed = capsys.readouterr().out
-    assert all(name in listed for name in PROGRAMS)
+    assert all(name in listed for name in (*PROGRAMS, *OTHERS))
+
+
+def test_the_other_suite_is_run_by_reference(monkeypatch, capsys):
+    from benchmarks.row import Row
+
+    asked = []
+    monkeypatch.setattr("benchmarks.__main__.run_row", lambda name, *_: asked.append(name) or Row(name, "", "", 1.0))
+    assert main(["--suite", "others"]) == 0
+    assert asked == list(OTHERS.values())
+    assert len(set(asked)) == len(asked)
+    asked.clear()
+    assert main(["gpjax-sparse", "mlp"]) == 0
+    assert asked == [OTHERS["gpjax-sparse"], "mlp"]
 
 
 def test_unknown_programs_and_bad_repeats_are_refused(capsys):

@@ -33,6 +33,7 @@ def test_a_good_row_passes():
     assert row == {
         "program": "knn",
         "limit": "40 MiB",
+        "of plain": "10%",
         "args": "12.0",
         "plain MiB": "390.0",
         "plain s": "0.500",
@@ -76,6 +77,13 @@ def test_an_error_row_has_dashes_and_its_message_below():
     (line,) = [line for line in text.splitlines() if line.startswith("mlp ")]
     assert line.split()[:4] == ["mlp", "128", "MiB", "-"]
     assert line.endswith("ERROR")
+
+
+def test_the_geometric_mean_is_over_the_rows_that_were_timed():
+    slow = replace(GOOD, timing=TIMING | {"median_seconds": {"plain": 0.5, "memline": 1.25}})
+    untimed = replace(GOOD, timing=None)
+    assert "Geometric mean of 2 time ratios: 1.41." in table([GOOD, slow, untimed])
+    assert "Geometric mean" not in table([GOOD, untimed])
 
 
 def test_columns_line_up():

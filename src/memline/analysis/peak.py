@@ -25,6 +25,7 @@ from memline.analysis.fusion import (
     is_view,
     widens_keys,
 )
+from memline.analysis.products import copied_operands
 from memline.analysis.schedule import run_order
 from memline.analysis.workspace import scratch_bytes
 from memline.ir.graph import Graph, Loop, Node, Op, Value
@@ -287,17 +288,5 @@ def workspace_bytes(node: Node) -> int:
         source, operand = (math.prod(v.shape) for v in node.inputs)
         return 4 * operand * node.inputs[1].ndim + 2 * 4 * source * (node.inputs[1].ndim + 1)
     if kind == "dot_general":
-        return _dot_copies_bytes(node)
+        return sum(v.size_bytes for v in copied_operands(node))
     return 0
-
-
-def _dot_copies_bytes(op: Op) -> int:
-    """Operands whose batch axes do not lead are copied into that order first."""
-    contract, batch = op.params["dimension_numbers"]
-    copied = 0
-    for v, contracted, batched in zip(op.inputs, contract, batch, strict=True):
-        free = [a for a in range(v.ndim) if a not in contracted and a not in batched]
-        order_a, order_b = [*batched, *free, *contracted], [*batched, *contracted, *free]
-        if list(range(v.ndim)) not in (order_a, order_b):
-            copied += v.size_bytes
-    return copied

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, replace
 
 from memline.analysis.machine import Machine
-from memline.ir.graph import Op
+from memline.ir.graph import Op, Value
 
 _TALL = 4
 """A result with so many times more rows than columns is tall."""
@@ -82,3 +82,15 @@ def product_seconds(product: Product, machine: Machine) -> float:
 def turned_seconds(product: Product, machine: Machine) -> float:
     """Returns the estimated time of a product whose left operand is first written anew in the library's order."""
     return product_seconds(product.turned(), machine) + product.left_bytes / machine.turned_bytes_per_s
+
+
+def copied_operands(op: Op) -> tuple[Value, ...]:
+    """Returns the operands of a `dot_general` whose batch axes do not lead: they are copied into that order first."""
+    contract, batch = op.params["dimension_numbers"]
+    copied = []
+    for v, contracted, batched in zip(op.inputs, contract, batch, strict=True):
+        free = [a for a in range(v.ndim) if a not in contracted and a not in batched]
+        order_a, order_b = [*batched, *free, *contracted], [*batched, *contracted, *free]
+        if list(range(v.ndim)) not in (order_a, order_b):
+            copied.append(v)
+    return tuple(copied)

@@ -13,7 +13,7 @@ from jax import lax
 
 from memline import compat
 from memline.analysis.machine import Machine
-from memline.analysis.products import Product, product_of, product_seconds, turned_seconds
+from memline.analysis.products import Product, copied_operands, product_of, product_seconds, turned_seconds
 from memline.ir.build import op_like, transpose_like
 from memline.ir.dead import drop_dead
 from memline.ir.graph import Graph, Node, Op, Value
@@ -27,18 +27,19 @@ def orient_products(graph: Graph, machine: Machine) -> Graph:
     """Returns the graph with the operands of its products in the faster order; results are transposed back."""
     graph = _with_transposes_folded(graph)
     nodes: list[Node] = []
+    done: set[Node] = set()
     for node in graph.nodes:
-        if isinstance(node, Op) and _is_turnable(node) and _is_better_swapped(graph, node, machine):
-            nodes.extend(_swapped(node))
-        else:
+        if isinstance(node, Op) and _is_swappable(node) and _is_better_swapped(graph, node, machine):
+            reader = _transposes_it_back(graph, node)
+            nodes.extend(_swapped(node, reader))
+            done |= {node, reader} if reader is not None else {node}
+        elif node not in done:
             nodes.append(node)
-    if len(nodes) == len(graph.nodes):
-        return graph
-    return Graph(graph.inputs, tuple(nodes), graph.outputs)
+    return Graph(graph.inputs, tuple(nodes), graph.outputs) if done else graph
 
 
 def _with_transposes_folded(graph: Graph) -> Graph:
-    """Returns the graph with products reading matrices instead of their transposes, as XLA compiles them."""
+    """Returns the graph with products reading arrays instead of their transposes, as XLA compiles them."""
     nodes: list[Node] = []
     for node in graph.nodes:
         if isinstance(node, Op) and node.kind == "dot_general":
@@ -51,15 +52,19 @@ def _with_transposes_folded(graph: Graph) -> Graph:
 
 def _folded(graph: Graph, op: Op, side: int) -> Op:
     maker = graph.producer.get(op.inputs[side])
-    contract, batch = op.params["dimension_numbers"]
-    is_matrix = op.inputs[side].ndim == 2 and not batch[side] and len(contract[side]) == 1
-    if not isinstance(maker, Op) or maker.kind != "transpose" or not is_matrix:
+    if not isinstance(maker, Op) or maker.kind != "transpose":
         return op
-    if tuple(maker.params["permutation"]) != (1, 0):
-        return op
-    contract, inputs = list(contract), list(op.inputs)
-    contract[side], inputs[side] = (1 - contract[side][0],), maker.inputs[0]
-    return replace(op, inputs=tuple(inputs), params={**op.params, "dimension_numbers": (tuple(contract), batch)})
+    order, source = maker.params["permutation"], maker.inputs[0]
+    contract, batch = (list(axes) for axes in op.params["dimension_numbers"])
+    free = [order[a] for a in range(source.ndim) if a not in contract[side] and a not in batch[side]]
+    if free != sorted(free):
+        return op  # the result's axes would come in another order
+    contract[side], batch[side] = (tuple(int(order[a]) for a in axes[side]) for axes in (contract, batch))
+    inputs = list(op.inputs)
+    inputs[side] = source
+    numbers = (tuple(contract), tuple(batch))
+    folded = replace(op, inputs=tuple(inputs), params={**op.params, "dimension_numbers": numbers})
+    return op if source in copied_operands(folded) else folded
 
 
 def slow_products(graph: Graph, machine: Machine) -> tuple[str, ...]:
@@ -102,6 +107,14 @@ def _is_turnable(op: Op) -> bool:
     return len(contract) == 1 and contract[0] != op.inputs[0].ndim - 1
 
 
+def _is_swappable(op: Op) -> bool:
+    """Whether an op is a product along one axis, whose operands can change places."""
+    if op.kind != "dot_general" or op.params.get("out_sharding") is not None:
+        return False
+    (contract, _), _ = op.params["dimension_numbers"]
+    return len(contract) == 1
+
+
 def _is_better_turned(product: Product, machine: Machine) -> bool:
     return turned_seconds(product, machine) < _CLEARLY * product_seconds(product, machine)
 
@@ -113,19 +126,23 @@ def _is_better_swapped(graph: Graph, op: Op, machine: Machine) -> bool:
     now = min(product_seconds(product, machine), turned_seconds(product, machine))
     other = product.swapped(is_last)
     then = product_seconds(other, machine) if is_last else turned_seconds(other, machine)
-    if not _is_transposed_back(graph, op):
-        then += product.result_bytes / machine.turned_bytes_per_s
-    return then < _CLEARLY * now
+    transposing = product.result_bytes / machine.turned_bytes_per_s
+    if _transposes_it_back(graph, op) is None:
+        return then + transposing < _CLEARLY * now
+    return then < _CLEARLY * (now + transposing)
 
 
-def _is_transposed_back(graph: Graph, op: Op) -> bool:
-    """Whether the only reader transposes the result to where the swapped product would have it."""
+def _transposes_it_back(graph: Graph, op: Op) -> Op | None:
+    """Returns the only reader, where it transposes the result to where the swapped product has it anyway."""
     (result,) = op.outputs
     readers = graph.consumers.get(result, ())
     if len(readers) != 1 or result in graph.outputs:
-        return False
+        return None
     reader = readers[0][0]
-    return isinstance(reader, Op) and reader.kind == "transpose" and reader.params["permutation"] == _order_back(op)
+    if not isinstance(reader, Op) or reader.kind != "transpose":
+        return None
+    back, order = _order_back(op), reader.params["permutation"]
+    return reader if [back[a] for a in order] == sorted(back) else None
 
 
 def _order_back(op: Op) -> tuple[int, ...]:
@@ -136,7 +153,8 @@ def _order_back(op: Op) -> tuple[int, ...]:
     return (*range(batch), *range(batch + free, ndim), *range(batch, batch + free))
 
 
-def _swapped(op: Op) -> list[Node]:
+def _swapped(op: Op, reader: Op | None) -> list[Node]:
+    """Returns the product with its operands swapped, and the transposition that its readers need, if any."""
     contract, batch = op.params["dimension_numbers"]
     left, right = op.inputs
     (result,) = op.outputs
@@ -144,11 +162,12 @@ def _swapped(op: Op) -> list[Node]:
     shape = [0] * result.ndim
     for k, axis in enumerate(order):
         shape[axis] = result.shape[k]
-    raw = Value(compat.shaped(shape, result.dtype), f"{result.name}.s")
+    raw = Value(compat.shaped(shape, result.dtype), f"{result.name}.s") if reader is None else reader.outputs[0]
     params = {**op.params, "dimension_numbers": ((contract[1], contract[0]), (batch[1], batch[0]))}
     if isinstance(params.get("precision"), tuple):
         params["precision"] = params["precision"][::-1]
-    return [op_like(op, op.primitive, params, (right, left), raw), transpose_like(op, raw, result, order)]
+    product = op_like(op, op.primitive, params, (right, left), raw)
+    return [product] if reader is not None else [product, transpose_like(op, raw, result, order)]
 
 
 def _turned(op: Op) -> list[Node]:
