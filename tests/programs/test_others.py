@@ -46,8 +46,8 @@ def built(package: str) -> tuple[Any, tuple]:
 def test_a_quarter_of_the_memory_gives_the_same_results(package):
     with jax.enable_x64(package in WIDE):
         fun, args = built(package)
-        plain = jax.jit(fun).lower(*args).compile(HONEST_OPTIONS)
-        account = plain.memory_analysis()
+        plain = jax.jit(fun).lower(*args).compile({**HONEST_OPTIONS})
+        account: Any = plain.memory_analysis()
         fixed_bytes = account.argument_size_in_bytes + account.output_size_in_bytes
         limited = memline.jit(fun, memory_limit=fixed_bytes + account.temp_size_in_bytes // 4).lower(*args).compile()
         assert limited.plan.moves
