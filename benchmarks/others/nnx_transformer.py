@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from benchmarks.others.optimiser import FIRST_STEP_TOLERANCE, first_step_note
 from benchmarks.programs.program import MIB, Program
 
 VOCABULARY = 256
@@ -106,7 +107,8 @@ def _program(name: str, title: str, scanned: bool, limit_bytes: int) -> Program:
         warm_args=lambda: make_args(0, 2),
         limit_bytes=limit_bytes,
         target_ratio=1.15,
-        tolerance=1e-3,
+        tolerance=FIRST_STEP_TOLERANCE,
+        note=first_step_note,
     )
 
 
