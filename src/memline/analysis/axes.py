@@ -20,6 +20,7 @@ from functools import cached_property
 from typing import Any
 
 from memline import compat
+from memline.analysis.compared import compared_later
 from memline.analysis.running import Rescale, Running
 from memline.ir.graph import Graph, Node, Op, Value
 from memline.rules import table
@@ -94,8 +95,9 @@ class Region:
 
     @cached_property
     def escapes(self) -> frozenset[Value]:
-        """The values made in pieces that something needs whole: they are stacked."""
+        """The values made in pieces that something needs whole, or in just these bits later: they are stacked."""
         found = {v for v in self.graph.outputs if v in self.along}
+        found.update(compared_later(self))
         for v in self.along:
             for node, position in self.graph.consumers.get(v, ()):
                 if not (isinstance(node, Op) and node in self.dims and self.aligned(node, position)):
