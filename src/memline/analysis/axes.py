@@ -23,9 +23,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-
+from memline.analysis.compared import compared_later
 from memline.analysis.links import Along, RescaleError, dim_of_op, piece_of
 from memline.analysis.merges import Merges
 from memline.analysis.running import Rescale, Running
@@ -33,8 +31,6 @@ from memline.analysis.through import Through, way_through
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.rules import folds
 from memline.rules.table import Dim
-
-_COMPARISONS = frozenset("eq ne lt le gt ge".split())
 
 
 class Direction(Enum):
@@ -126,28 +122,14 @@ class Region:
 
     @cached_property
     def escapes(self) -> frozenset[Value]:
-        """The values made in pieces that something needs whole, or as it was: they are stacked."""
-        found = {v for v in self.graph.outputs if v in self.along} | self.compared
+        """The values made in pieces that something needs whole, or in just these bits later: they are stacked."""
+        found = {v for v in self.graph.outputs if v in self.along}
+        found.update(compared_later(self))
         for v in self.along:
             for node, position in self.graph.consumers.get(v, ()):
                 if node not in self.dims or not self.aligned(node, position):
                     found.add(v)
         return frozenset(found)
-
-    @cached_property
-    def compared(self) -> frozenset[Value]:
-        """The values that a later stage compares with something: it must read them as they were.
-
-        Computed again, a number may differ in its last bit: the largest of an array would not be found in it,
-        and the gradient of a maximum would be lost.
-        """
-        return frozenset(
-            v
-            for node, feeds in self._feeds.items()
-            if node.kind in _COMPARISONS
-            for v, maker in feeds
-            if self.stage[maker] < self.stage[node] and jnp.issubdtype(v.dtype, np.inexact)
-        )
 
     @cached_property
     def crossing(self) -> tuple[Value, ...]:

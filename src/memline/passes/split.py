@@ -100,7 +100,7 @@ class _Splitter:
 
     def _parts(self, ops: list[Node], stage: int) -> _LoopParts:
         region = self.region
-        made = {v for op in ops for v in op.outputs if region.stage[op] == stage or v not in region.compared}
+        made = {v for op in ops for v in op.outputs if region.stage[op] == stage or v not in self.stored}
         sliced: dict[Slice, None] = {}
         whole: dict[Value, None] = {}
         folded = [op for op in ops if region.folds(op) and region.stage[op] == stage]

@@ -1,0 +1,58 @@
+"""Values that must be the same bits wherever they are read: those that are compared with a selection of themselves.
+
+The gradient of a maximum asks which elements are equal to it, a mask of the k largest which are no less than the
+k-th. An element that a later loop computes again may be rounded otherwise there (a compiler joins a multiplication
+with an addition where it sees fit), and then no element is the maximum any more. So such values are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import numpy as np
+
+from memline.ir.graph import Graph, Op, Value
+
+if TYPE_CHECKING:
+    from memline.analysis.axes import Region
+
+_COMPARING = frozenset("eq ne ge gt le lt eq_to le_to lt_to".split())
+_SELECTING = frozenset(
+    """
+    abs broadcast_in_dim clamp concatenate convert_element_type copy cummax cummin dynamic_slice
+    dynamic_update_slice gather max min name neg optimization_barrier pad reduce_max reduce_min
+    reduce_window_max reduce_window_min reshape rev scatter scatter-max scatter-min select_n slice sort split
+    squeeze stack stop_gradient tile top_k transpose unstack
+    """.split()
+)
+"""Primitives whose results hold elements of their operands as they are, or what is told from their bits alone."""
+
+
+def compared_later(region: Region) -> Iterator[Value]:
+    """Yields what a later stage of a region compares with a selection of itself."""
+    for op in region.dims:
+        if op.kind not in _COMPARING or region.stage[op] == 0 or not _is_floating(op.inputs[0]):
+            continue
+        left, right = (_origins(region.graph, v) for v in op.inputs)
+        for v in left & right & region.along.keys():
+            maker = region.graph.producer[v]
+            if isinstance(maker, Op) and region.stage[maker] < region.stage[op]:
+                yield v
+
+
+def _origins(graph: Graph, v: Value) -> set[Value]:
+    """Returns the value with all those of which it holds elements as they are."""
+    found, todo = {v}, [v]
+    while todo:
+        maker = graph.producer.get(todo.pop())
+        if isinstance(maker, Op) and maker.kind in _SELECTING:
+            new = [x for x in maker.inputs if x not in found and _is_floating(x)]
+            found.update(new)
+            todo.extend(new)
+    return found
+
+
+def _is_floating(v: Value) -> bool:
+    return v.dtype is not None and jnp.issubdtype(v.dtype, np.inexact)
