@@ -198,7 +198,7 @@ NUMPY: Table = {
     "numpy.take_along_axis": (way("x n d", "i 2 d", axis=0), way("x n d", "j n 4", axis=1, mode="fill")),
     "numpy.tensordot": (way("x n d", "x d m", axes=1), way("x n m d", "x m d e", axes=2)),
     "numpy.tile": (way("x n d", reps=(2, 3)),),
-    "numpy.top_k": (way("r n d", k=2), way("x n d", k=2, axis=0)),
+    "numpy.top_k": (by(lambda f, x: f(x, 2), "r n d"), by(lambda f, x: f(x, 2, axis=0), "x n d")),
     "numpy.trapezoid": (way("x n d"), way("x n d", "o d")),
     "numpy.tri": (by(lambda f: f(5, 4, k=1)),),
     "numpy.tril_indices": (by(lambda f: f(5)),),
