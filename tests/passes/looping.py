@@ -97,4 +97,4 @@ def assert_regions_agree(fun: Any, args: Any, count: int, *, runs: bool, rtol: f
         even = next(chunk for chunk in range(2, region.steps + 1) if region.steps % chunk == 0)
         assert_same(quick(cut(region, uneven))(*args), expected, rtol)
         assert_same(quick(cut(region, even, frozenset(region.crossing)))(*args), expected, rtol)
-    assert len(found) == count
+    assert len(found) == count, f"{len(found)} regions"

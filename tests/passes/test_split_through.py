@@ -170,7 +170,7 @@ PROGRAMS: dict[str, tuple[Any, int]] = {
     "quotient": (quotient, 1),
     "batched": (batched, 1),
     "gradient": (jax.value_and_grad(loss, (0, 1)), 2),
-    "gradient of inner totals": (jax.grad(lambda x, ws: inner_totals(x, ws)[1][1].sum(), (0, 1)), 4),
+    "gradient of inner totals": (jax.grad(lambda x, ws: inner_totals(x, ws)[1][1].sum(), (0, 1)), 1),
     "checkpointed": (checkpointed, 1),
     "gradient after a norm": (jax.grad(normed_loss, (0, 1)), 2),
     "second order": (second_order, 3),

@@ -150,4 +150,4 @@ class TestMoves:
 
         outcome = plan(looped, (spec(800),), 1 << 20)
         assert not outcome.fits
-        assert any("while" in line and "no rule" in line for line in outcome.left_whole)
+        assert any("while" in line and "is not split through" in line for line in outcome.left_whole)

@@ -37,8 +37,7 @@ def compared_later(region: Region) -> Iterator[Value]:
             continue
         left, right = (_origins(region.graph, v) for v in op.inputs)
         for v in left & right & region.along.keys():
-            maker = region.graph.producer[v]
-            if isinstance(maker, Op) and region.stage[maker] < region.stage[op]:
+            if region.stage[region.graph.producer[v]] < region.stage[op]:
                 yield v
 
 

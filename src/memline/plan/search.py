@@ -313,11 +313,12 @@ def _left_whole(graph: Graph, peak: Peak) -> tuple[str, ...]:
     threshold = max(peak.total_bytes // 64, 1)
     found: dict[str, None] = {}
     for node in graph.nodes:
-        if not isinstance(node, Op) or node.bodies or (table.dims_of(node) and not node.effects):
+        if not isinstance(node, Op) or (table.dims_of(node) and not node.effects):
             continue
         size_bytes = max((v.size_bytes for v in (*node.outputs, *node.inputs)), default=0)
         if size_bytes >= threshold or node.effects:
             why = "has no rule" if not table.has_axes_rule(node.primitive) else "cannot be cut"
+            why = "is not split through" if node.bodies else why
             why = "has side effects" if node.effects else why
             found.setdefault(f"{cost.node_name(node)} {why}; up to {format_bytes(size_bytes)} whole")
     return tuple(found)
