@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.others.optimiser import FIRST_STEP_TOLERANCE, first_step_note
-from benchmarks.programs.program import MIB, Program
+from benchmarks.others.training_step import transformer_step
 
 VOCABULARY = 256
 
@@ -103,20 +102,9 @@ def build(
     return step, make_args
 
 
-def _program(name: str, title: str, scanned: bool, limit_bytes: int) -> Program:
-    step, make_args = build(layers=12, width=128, heads=4, tokens=128, scanned=scanned)
-    return Program(
-        name=name,
-        title=f"{title}, 64 texts of 128 tokens, width 128, adamw step",
-        fun=step,
-        make_args=lambda seed: make_args(seed, 64),
-        warm_args=lambda: make_args(0, 2),
-        limit_bytes=limit_bytes,
-        target_ratio=1.15,
-        tolerance=FIRST_STEP_TOLERANCE,
-        note=first_step_note,
-    )
-
-
-UNROLLED = _program("equinox-unrolled", "equinox transformer, 12 layers unrolled", False, 470 * MIB)
-SCANNED = _program("equinox-scanned", "equinox transformer, 12 layers scanned", True, 560 * MIB)
+UNROLLED = transformer_step(
+    build, "equinox-unrolled", "equinox transformer, 12 layers unrolled", scanned=False, limit_mib=470
+)
+SCANNED = transformer_step(
+    build, "equinox-scanned", "equinox transformer, 12 layers scanned", scanned=True, limit_mib=560
+)

@@ -100,7 +100,6 @@ def test_results_are_those_of_plain_jax(transform):
     assert_same(limited(args), jax.jit(fun)(args), rtol=1e-4)
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other backends do not repeat sums so")
 def test_a_held_chain_takes_less_memory_and_its_kernels_read_few_arrays():
     """Without the barriers XLA reads every summand in the last kernel, and holds them all until then."""
     args = arguments(24, width=256)

@@ -163,6 +163,11 @@ class Region:
                     todo.append(maker)
         return sorted(needed, key=self._order.__getitem__)
 
+    def rerun(self, stage: int, stored: frozenset[Value]) -> list[Loop]:
+        """Returns the loops along their own steps that run in a stage, having run in an earlier one already."""
+        again = (node for node in self.stage_ops(stage, stored) if self.stage[node] < stage)
+        return [node for node in again if isinstance(node, Loop) and self.is_sequential(node)]
+
     @cached_property
     def _feeds(self) -> dict[Node, tuple[tuple[Value, Node], ...]]:
         """For each node of the region, the operands that it reads in the region's own pieces, and their makers."""

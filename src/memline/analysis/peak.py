@@ -159,7 +159,7 @@ class _Walker:
                 during += scratch_bytes(node, in_loop=bool(around))
             held_now = tuple(sorted((*live, *new), key=_SIZE, reverse=True)) + outer
             self.moments.append(Moment(node, around, scopes, during, held_now[:64]))
-            for body in node.bodies[:1] if isinstance(node, Loop) else node.bodies:
+            for body in node.inner:
                 # A branch writes the results themselves; what a loop carries is there beside what it makes of it.
                 written = frozenset(body.outputs) if node.kind == "cond" else frozenset()
                 self.walk(body, during, held_now, (*around, node), (*scopes, body), written)

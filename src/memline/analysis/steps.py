@@ -68,9 +68,9 @@ def _steps(graph: Graph) -> Iterator[Step]:
     for node in graph.nodes:
         if isinstance(node, Loop) or node.kind == "while":
             trips = node.trips if isinstance(node, Loop) else None
-            for body in node.bodies[:1] if isinstance(node, Loop) else node.bodies:
+            for body in node.inner:
                 yield _step(body, trips, str(node.source or ""))
-        for body in node.bodies[:1] if isinstance(node, Loop) else node.bodies:
+        for body in node.inner:
             yield from _steps(body)
 
 

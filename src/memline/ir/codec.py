@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -72,7 +73,7 @@ def decode(data: Plain, anchor: Graph) -> Graph:
         raise NotPlain(f"not a graph over this program: {error!r}") from error
 
 
-class _Writer:
+class _Writer(ABC):
     """Writes a graph with tables of its values, of their types, and of its kinds of op.
 
     Nodes are written one after the other into flat lists of numbers: programs have thousands, and a list for
@@ -142,23 +143,29 @@ class _Writer:
                 self.consts.append([number, self.const(v)])
         return number
 
+    @abstractmethod
     def other(self, x: Any) -> Plain:
-        raise NotImplementedError
+        """Returns what is no plain data, somehow told."""
 
+    @abstractmethod
     def aval(self, v: Value) -> Plain:
-        raise NotImplementedError
+        """Returns a value's type."""
 
+    @abstractmethod
     def const(self, v: Value) -> Plain:
-        raise NotImplementedError
+        """Returns a constant's data."""
 
+    @abstractmethod
     def context(self, op: Op) -> Plain:
-        raise NotImplementedError
+        """Returns the settings under which an op was traced."""
 
+    @abstractmethod
     def effects(self, op: Op) -> Plain:
-        raise NotImplementedError
+        """Returns an op's side effects."""
 
+    @abstractmethod
     def source(self, source: Source | None) -> Plain:
-        raise NotImplementedError
+        """Returns the line of source that a node stands for."""
 
 
 class _Digested(_Writer):

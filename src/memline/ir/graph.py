@@ -80,6 +80,11 @@ class Op:
     the body come first among a `while`'s operands; a `cond`'s first operand says which branch."""
 
     @property
+    def inner(self) -> tuple[Graph, ...]:
+        """What the op runs, each graph once: its bodies."""
+        return self.bodies
+
+    @property
     def kind(self) -> str:
         """The primitive's name, as JAX prints it."""
         return self.primitive.name
@@ -140,6 +145,11 @@ class Loop:
         return (self.body,) if self.tail is None else (self.body, self.tail)
 
     @property
+    def inner(self) -> tuple[Graph, ...]:
+        """What the loop runs, each graph once: its body, for the tail is the same on fewer steps."""
+        return (self.body,)
+
+    @property
     def kind(self) -> str:
         return "loop"
 
@@ -188,8 +198,7 @@ class Graph:
     @cached_property
     def size(self) -> int:
         """The number of nodes, those of bodies included, those of tails not."""
-        inside = (node.bodies[:1] if isinstance(node, Loop) else node.bodies for node in self.nodes)
-        return len(self.nodes) + sum(body.size for bodies in inside for body in bodies)
+        return len(self.nodes) + sum(body.size for node in self.nodes for body in node.inner)
 
     def values(self) -> Iterator[Value]:
         """Yields the inputs and every value made by a node of this graph (not of loop bodies)."""

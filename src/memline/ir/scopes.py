@@ -11,7 +11,7 @@ from memline.ir.graph import Graph, Loop
 def loop_bodies(graph: Graph) -> Iterator[Graph]:
     """Returns the bodies of all loops and branches of a graph, each before those inside it; tails are left out."""
     for node in graph.nodes:
-        for body in node.bodies[:1] if isinstance(node, Loop) else node.bodies:
+        for body in node.inner:
             yield body
             yield from loop_bodies(body)
 

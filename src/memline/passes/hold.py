@@ -8,35 +8,29 @@ makes such a value a buffer. (XLA:CPU drops barriers before it fuses, unless tol
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from jax import lax
 
 from memline.analysis.fusion import FusionModel, is_elementwise
 from memline.ir.build import rebuilt
-from memline.ir.graph import Graph, Loop, Node, Op, Value
+from memline.ir.graph import Graph, Node, Op, Value
+from memline.ir.scopes import map_scopes
 
 _MOST_LEAVES = 8
 """A value that several nodes read is held if computing it reads more arrays of its size than this."""
 
 
 def hold_sums(graph: Graph, fusion: FusionModel) -> Graph:
-    """Returns the graph, bodies of loops included, with barriers behind the sums that are held."""
+    """Returns the graph, and all that loops and branches in it run, with barriers behind the sums that are held."""
+    return map_scopes(graph, lambda scope, _: _held_here(scope, fusion))
+
+
+def _held_here(graph: Graph, fusion: FusionModel) -> Graph:
     nodes: list[Node] = []
     held: dict[Value, Value] = {}
     leaves: dict[Value, frozenset[Value]] = {}
-    changed = False
     for given in graph.nodes:
-        node = given
-        if any(v in held for v in given.inputs):
-            node = rebuilt(given, [held.get(v, v) for v in given.inputs], given.outputs)
-        if isinstance(node, Loop):
-            body = hold_sums(node.body, fusion)
-            tail = hold_sums(node.tail, fusion) if node.tail is not None else None
-            if body is not node.body or tail is not node.tail:
-                node, changed = replace(node, body=body, tail=tail), True
-            nodes.append(node)
-            continue
+        reads_held = any(v in held for v in given.inputs)
+        node = rebuilt(given, [held.get(v, v) for v in given.inputs], given.outputs) if reads_held else given
         nodes.append(node)
         if not fusion.can_be_inlined(node):
             continue
@@ -46,10 +40,8 @@ def hold_sums(graph: Graph, fusion: FusionModel) -> Graph:
         if len(leaves[result]) > _MOST_LEAVES and is_elementwise(node) and len(_readers(graph, result)) > 1:
             barrier = Value(result.aval, f"{result.name}.h")
             nodes.append(Op(lax.optimization_barrier_p, {}, (result,), (barrier,), node.source, node.context))
-            held[result], changed = barrier, True
-    if not changed:
-        return graph
-    return Graph(graph.inputs, tuple(nodes), tuple(held.get(v, v) for v in graph.outputs))
+            held[result] = barrier
+    return Graph(graph.inputs, tuple(nodes), tuple(held.get(v, v) for v in graph.outputs)) if held else graph
 
 
 def _readers(graph: Graph, v: Value) -> set[int]:

@@ -68,6 +68,7 @@ class _Splitter:
         self.builder = Builder(f"%s{self.serial}{self.scope}.")
         self.pending = {node: index for index, node in enumerate(outside(region))}
         self.stage_ops = [region.stage_ops(stage, self.stored) for stage in range(region.stages)]
+        self.rerun = [region.rerun(stage, self.stored) for stage in range(region.stages)]
         self.checkpoints: dict[Loop, list[Value]] = {}
 
     def run(self) -> Graph:
@@ -122,16 +123,12 @@ class _Splitter:
         stacked = [
             v for op in ops for v in op.outputs if v in self.stored and v in region.along and region.stage[op] == stage
         ]
-        restored = [op for op in ops if isinstance(op, Loop) and self._runs_again(op, stage)]
+        restored = self.rerun[stage]
         whole.update(dict.fromkeys(v for loop in restored for v in self.checkpoints[loop]))
-        later = range(stage + 1, region.stages)
-        saved = [op for op in folded if isinstance(op, Loop) and any(self._runs_again(op, at) for at in later)]
+        later = {loop for again in self.rerun[stage + 1 :] for loop in again}
+        saved = [op for op in folded if isinstance(op, Loop) and op in later]
         backward = region.runs_backward(stage)
         return _LoopParts(ops, list(sliced), list(whole), folded, stacked, saved, restored, backward)
-
-    def _runs_again(self, node: Node, stage: int) -> bool:
-        """Whether a loop along the axis runs in this stage and has run in an earlier one."""
-        return self.region.is_sequential(node) and node in self.stage_ops[stage] and self.region.stage[node] < stage
 
     def _loop(self, parts: _LoopParts) -> None:
         region = self.region

@@ -191,13 +191,8 @@ class _Sizing:
     def _saved_bytes(self, chunk: int) -> int:
         """The bytes of the carries that are saved for loops that run again."""
         region = self.region
-        again = {
-            node
-            for stage in range(1, region.stages)
-            for node in region.stage_ops(stage, region.escapes)
-            if region.is_sequential(node) and region.stage[node] < stage
-        }
-        each = sum(v.size_bytes for node in again if isinstance(node, Loop) for v in node.carried)
+        again = {loop for stage in range(1, region.stages) for loop in region.rerun(stage, region.escapes)}
+        each = sum(v.size_bytes for loop in again for v in loop.carried)
         return each * -(-region.steps // chunk)
 
     def _worth_keeping(self, grid: list[int]) -> list[frozenset[Value]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from memline.errors import PlanError
 from memline.plan.moves import Compile, Move, move_from_dict, move_to_dict
+from memline.plan.record import read_record
 from memline.plan.strategies import CompileOptions
 from memline.plan.tried import Tried
 from memline.units import format_bytes
@@ -106,14 +107,7 @@ class Plan:
         Raises:
           PlanError: the text is not a plan, or one of another version, or its fields are off.
         """
-        try:
-            data = json.loads(text)
-        except (ValueError, TypeError) as error:
-            raise PlanError(f"not a plan: {error}") from error
-        if not isinstance(data, dict) or "memline_plan" not in data:
-            raise PlanError("not a plan: it has no field 'memline_plan'")
-        if data.pop("memline_plan") != VERSION:
-            raise PlanError(f"a plan of another version; this memline reads version {VERSION}")
+        data = read_record(text, "plan", VERSION)
         names = {f.name for f in dataclasses.fields(cls)}
         if set(data) != names:
             odd = sorted(set(data) ^ names)

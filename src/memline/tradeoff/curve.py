@@ -9,6 +9,7 @@ from typing import Any
 
 from memline.errors import PlanError
 from memline.plan.plan import Plan
+from memline.plan.record import read_record
 from memline.units import format_bytes
 
 VERSION = 1
@@ -72,14 +73,7 @@ class Curve:
         Raises:
           PlanError: the text is not a curve, or one of another version, or its fields are off.
         """
-        try:
-            data = json.loads(text)
-        except (ValueError, TypeError) as error:
-            raise PlanError(f"not a curve: {error}") from error
-        if not isinstance(data, dict) or "memline_curve" not in data:
-            raise PlanError("not a curve: it has no field 'memline_curve'")
-        if data.pop("memline_curve") != VERSION:
-            raise PlanError(f"a curve of another version; this memline reads version {VERSION}")
+        data = read_record(text, "curve", VERSION)
         if set(data) != {f.name for f in fields(cls)}:
             raise PlanError(f"a curve has points, tried and plain, not {', '.join(sorted(data))}")
         for name in ("points", "tried"):
