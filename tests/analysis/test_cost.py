@@ -12,7 +12,7 @@ from memline.analysis.fusion import CPU, GPU, model_for
 from memline.analysis.keep import keep_order
 from memline.analysis.peak import peak_of
 from memline.ir.graph import Graph
-from memline.ir.trace import trace
+from memline.ir.trace import from_jaxpr, trace
 from memline.passes.split import split
 from memline.plan.apply import region_of
 
@@ -121,3 +121,43 @@ class TestKeeping:
 def test_names_of_nodes_say_where_they_were_written():
     graph = trace(kernel_sums, shape(10))
     assert cost.node_name(graph.nodes[-1]).startswith("reduce_sum (test_cost.py:")
+
+
+class TestLoopsAndRows:
+    """What was measured of XLA:CPU's loops and rows; see `analysis.machine`."""
+
+    @staticmethod
+    def per_step(body: Callable[[Any], Any], *sizes: int, steps: int = 10_000) -> float:
+        def fun(x):
+            return jax.lax.scan(lambda c, _: (body(c), None), x, None, length=steps)[0]
+
+        return seconds_of(from_jaxpr(jax.make_jaxpr(fun)(shape(*sizes)), open_bodies=True)) / steps
+
+    def test_a_step_of_a_tiny_loop_takes_nanoseconds(self):
+        assert self.per_step(lambda c: jnp.cumsum(c) * 0.5, 8) < 1e-7
+
+    def test_a_loop_of_small_kernels_calls_them_unless_it_is_compiled_whole(self):
+        def chain(count):
+            def body(c):
+                for _ in range(count):
+                    c = jnp.cumsum(c) * 0.5
+                return c
+
+            return body
+
+        called, whole = (self.per_step(chain(count), 512) for count in (1, 4))
+        assert called > machine.CPU.kernel_s + machine.CPU.loop_s
+        assert whole < 4 * called - 3 * machine.CPU.kernel_s
+
+    @pytest.mark.parametrize(("length", "ragged"), [(128, 100), (64, 63), (16, 15)])
+    def test_rows_that_vectors_do_not_fill_take_longer(self, length, ragged):
+        whole = self.per_step(jnp.exp, 1000, length) / length
+        assert self.per_step(jnp.exp, 1000, ragged) / ragged > 1.2 * whole
+
+    def test_a_product_over_one_element_costs_as_much_as_a_multiplication(self):
+        multiplied = seconds(lambda x, y: x * y.T, shape(500, 1), shape(500, 1))
+        assert seconds(product, shape(500, 1), shape(1, 500)) == pytest.approx(multiplied, rel=0.05)
+
+    def test_a_product_with_a_vector_is_slower_than_its_share_of_one_with_a_matrix(self):
+        with_vector, with_matrix = (seconds(product, shape(512, 512), shape(512, n)) for n in (1, 512))
+        assert with_vector > with_matrix / 128

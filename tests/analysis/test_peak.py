@@ -110,6 +110,7 @@ WAYS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], float]] = {
     ),
     "gather": (lambda x, y, k: (x @ y)[:, k[0]].sum(1), (X, Y, K), 2),
     "outer products are multiplications": (lambda v: (jnp.tensordot(v, v, 0) * 2).sum(1), (V,), 1),
+    "and products over one element": (lambda v: (v[:, None] @ v[None] * 2).sum(1), (V,), 1),
     "softmax": (lambda x, y: jax.nn.softmax(x @ y) @ x, (X, Y), 1),
     "gelu": (lambda x, y: jax.nn.gelu(x @ y) @ x, (X, Y), 1),
     "variance": (lambda x, y: jnp.var(x @ y, 1), (X, Y), 1),

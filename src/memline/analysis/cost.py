@@ -9,16 +9,20 @@ costs time as well.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from memline.analysis.fusion import FusionModel, is_view
 from memline.analysis.machine import Machine
 from memline.analysis.peak import Peak
 from memline.analysis.products import product_of, product_seconds, turned_seconds
+from memline.analysis.steps import SMALL_STEP_BYTES, small_kernels, touched_bytes
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.rules import table
+from memline.rules.elementwise import COSTLY_OPS
 
 _TURNS_OF_A_WHILE = 10
 """How often a `while` is taken to turn: nobody knows beforehand, and plans for its body do not depend on it."""
+_SERIAL_FLOPS = 1e5
 _ROW_BY_ROW = frozenset(["top_k", "sort"])
 _CONTRACTIONS = frozenset(["conv_general_dilated", "triangular_solve", "cholesky"])
 
@@ -26,6 +30,8 @@ _CONTRACTIONS = frozenset(["conv_general_dilated", "triangular_solve", "cholesky
 def seconds(graph: Graph, peak: Peak, fusion: FusionModel, machine: Machine) -> float:
     """Returns the estimated time of one call of the graph, in seconds."""
     fresh_bytes = peak.temp_bytes + peak.output_bytes
+    if machine.whole_step_bytes and small_kernels(graph) is not None:  # then it is told so: see plan.strategies
+        machine = replace(machine, whole_step_bytes=2 * SMALL_STEP_BYTES)
     return _body_seconds(graph, fusion, machine) + fresh_bytes / machine.first_touch_bytes_per_s
 
 
@@ -57,6 +63,8 @@ def node_seconds(
       in_loop: whether the graph is a loop's body.
     """
     if isinstance(node, Loop):
+        if touched_bytes(node.body) <= machine.whole_step_bytes:
+            machine = machine.inside_one_function()
         inner = _body_seconds(node.body, fusion, machine, True) + machine.loop_s
         inner += sum(_move(_chunk_bytes(v, node), machine) for v in node.outputs[len(node.carried) :])
         return inner * node.length / node.chunk
@@ -86,16 +94,25 @@ def op_seconds(
     else:
         wide = max((v.dtype.itemsize for v in op.outputs if v.ndim), default=4)
         arithmetic = work * max(wide, 4) / 4 / machine.elementwise_flops
+        if op.primitive in COSTLY_OPS:
+            arithmetic *= _by_row_length(op.outputs[0].shape, machine)
         if op.kind in _ROW_BY_ROW:
             arithmetic += machine.row_s * math.prod(op.inputs[0].shape[:-1])
+        if launched:
+            arithmetic += _row_starts_seconds(op, machine)
     traffic = sum(_move(v.size_bytes, machine) for v in op.outputs if v in buffers)
     for v in op.inputs:
         if (v in buffers or v in given or v.is_const) and v.ndim:
             traffic += _move(v.size_bytes, machine)
-    if written < machine.serial_bytes and work < 1e5:
+    begin = machine.kernel_s if launched else 0.0
+    if op.kind in _CONTRACTIONS or (op.kind == "dot_general" and product_of(op).is_of_matrices):
+        begin += machine.library_s
+    if written < machine.serial_bytes and work < _SERIAL_FLOPS:
         arithmetic *= machine.cores
         traffic *= machine.cores
-    return max(arithmetic, traffic) + (machine.kernel_s if launched else 0.0)
+    elif launched:
+        begin += machine.share_s
+    return max(arithmetic, traffic) + begin
 
 
 def _product_seconds(op: Op, machine: Machine, in_loop: bool) -> float:
@@ -104,6 +121,25 @@ def _product_seconds(op: Op, machine: Machine, in_loop: bool) -> float:
     if not in_loop or product.is_left_contracted_last:
         return as_it_is
     return min(as_it_is, turned_seconds(product, machine))  # see passes.products
+
+
+def _by_row_length(shape: tuple[int, ...], machine: Machine) -> float:
+    """Returns how many times longer an element takes for the length of the rows that it is in."""
+    length = shape[-1] if shape else 1
+    if length % machine.vector == 0 or math.prod(shape) == 1:
+        return 1.0
+    return min(1.0 + machine.ragged / length, machine.one_by_one)
+
+
+def _row_starts_seconds(op: Op, machine: Machine) -> float:
+    """Returns what it takes to begin the rows of the largest array that an op reads or writes, if they are short.
+
+    Measured, rows of half a vector and less are computed as if they were one long row.
+    """
+    shape = max((v.shape for v in (*op.inputs, *op.outputs)), key=math.prod, default=())
+    if not shape or not machine.vector / 2 < shape[-1] < machine.short_row:
+        return 0.0
+    return machine.short_row_s * math.prod(shape[:-1]) / machine.cores
 
 
 def _chunk_bytes(v: Value, loop: Loop) -> int:

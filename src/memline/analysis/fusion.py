@@ -142,8 +142,11 @@ def is_elementwise(node: Node) -> TypeGuard[Op]:
 
 
 def is_outer_product(node: Node) -> bool:
-    """Whether the node is a product of two arrays that sums over nothing: it is compiled as a multiplication."""
-    return isinstance(node, Op) and node.kind == "dot_general" and not any(node.params["dimension_numbers"][0])
+    """Whether the node is a product of two arrays that sums over one element at most: it is a multiplication to XLA."""
+    if not isinstance(node, Op) or node.kind != "dot_general":
+        return False
+    contracted, _ = node.params["dimension_numbers"]
+    return all(node.inputs[0].shape[axis] == 1 for axis in contracted[0])
 
 
 def is_view(node: Node) -> bool:

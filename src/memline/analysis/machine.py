@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,10 @@ class Machine:
     first_touch_bytes_per_s: float
     kernel_s: float
     """Launch of a kernel."""
+    share_s: float
+    """Sharing a kernel out among the cores."""
+    library_s: float
+    """A call of a library: a product, a convolution, a factorisation."""
     loop_s: float
     """An iteration of a loop, beside its kernels."""
     row_s: float
@@ -33,6 +37,25 @@ class Machine:
     serial_bytes: int
     """Kernels that write less than this do not use more than one core (or fill the device)."""
     cores: int
+    vector: int
+    """Elements of float32 that a core computes together; rows of other lengths end with some computed one by one."""
+    ragged: float
+    """What the end of such a row costs, in elements of a long one."""
+    one_by_one: float
+    """How many times longer an element computed by itself takes."""
+    short_row: int
+    """Beginning a row takes time of its own where rows are shorter than so many elements."""
+    short_row_s: float
+    """That time, for one core."""
+    whole_step_bytes: int
+    """A loop whose step touches no more than this is compiled into one function, which calls no kernels."""
+
+    def inside_one_function(self) -> Machine:
+        """Returns the machine as a loop sees it that is compiled into one function."""
+        return replace(self, kernel_s=_PASSED_S, loop_s=_PASSED_S, share_s=0.0, library_s=0.0)
+
+
+_PASSED_S = 2e-9
 
 
 CPU = Machine(
@@ -42,14 +65,22 @@ CPU = Machine(
     turned_bytes_per_s=12e9,
     other_flops=300e9,
     elementwise_flops=30e9,
-    cache_bytes=((1 << 19, 80e9), (4 << 20, 40e9), (16 << 20, 20e9)),
-    memory_bytes_per_s=9e9,
+    cache_bytes=((1 << 20, 120e9), (8 << 20, 80e9), (16 << 20, 40e9)),
+    memory_bytes_per_s=12e9,
     first_touch_bytes_per_s=2.5e9,
-    kernel_s=5e-6,
-    loop_s=10e-6,
+    kernel_s=1e-7,
+    share_s=3e-6,
+    library_s=5e-7,
+    loop_s=2e-7,
     row_s=1e-6,
     serial_bytes=1 << 16,
     cores=2,
+    vector=16,
+    ragged=55.0,
+    one_by_one=6.0,
+    short_row=40,
+    short_row_s=5e-9,
+    whole_step_bytes=1 << 11,
 )
 GPU = Machine(
     contraction_flops=40e12,
@@ -62,10 +93,18 @@ GPU = Machine(
     memory_bytes_per_s=2e12,
     first_touch_bytes_per_s=1e15,
     kernel_s=4e-6,
+    share_s=0.0,
+    library_s=0.0,
     loop_s=10e-6,
     row_s=1e-9,
     serial_bytes=1 << 20,
     cores=8,
+    vector=1,
+    ragged=0.0,
+    one_by_one=1.0,
+    short_row=0,
+    short_row_s=0.0,
+    whole_step_bytes=0,
 )
 
 

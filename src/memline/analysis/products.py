@@ -19,6 +19,10 @@ _TALL = 4
 """A result with so many times more rows than columns is tall."""
 
 
+_VECTOR_SHARE = 1 / 8
+"""How much of the rate of matrix products those of a matrix and a vector reach."""
+
+
 @dataclass(frozen=True)
 class Product:
     """The sizes of one `dot_general`, and the order of its left operand."""
@@ -33,6 +37,11 @@ class Product:
     @property
     def flops(self) -> float:
         return 2.0 * self.batch * self.rows * self.columns * self.inner
+
+    @property
+    def is_of_matrices(self) -> bool:
+        """Whether it is no product of a matrix and a vector, nor one that sums over nothing."""
+        return min(self.rows, self.columns, self.inner) > 1
 
     @property
     def left_bytes(self) -> int:
@@ -74,9 +83,13 @@ def product_seconds(product: Product, machine: Machine) -> float:
     if not product.is_left_contracted_last:
         is_tall = product.rows >= _TALL * product.columns
         rate *= machine.tall_share if is_tall else machine.unturned_share
-    shortest = max(min(product.rows, product.columns, product.inner), 1)
-    slower = max(product.itemsize_bytes, 4) / 4 / min(1.0, shortest / 32)  # short sides are bound by loads
-    return product.flops / rate * slower
+    wide = max(product.itemsize_bytes, 4) / 4
+    if product.inner == 1:  # it is compiled as a multiplication
+        return product.flops / 2 / machine.elementwise_flops * wide
+    if not product.is_of_matrices:
+        return product.flops / (machine.contraction_flops * _VECTOR_SHARE) * wide
+    shortest = min(product.rows, product.columns, product.inner)
+    return product.flops / rate * wide / min(1.0, shortest / 32)  # short sides are bound by loads
 
 
 def turned_seconds(product: Product, machine: Machine) -> float:

@@ -12,7 +12,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from memline.ir.graph import Graph, Loop, Op
+from memline.analysis.products import product_of
+from memline.ir.graph import Graph, Loop, Op, Value
 
 SMALL_STEP_BYTES = 1 << 16
 _LEAST_KERNELS = 4
@@ -74,27 +75,26 @@ def _steps(graph: Graph) -> Iterator[Step]:
             yield from _steps(body)
 
 
+def touched_bytes(body: Graph) -> int:
+    """Returns the sizes of all values that one step of a loop reads and writes, each once, inner loops left out."""
+    return sum(v.size_bytes for v in _touched(body))
+
+
+def _touched(body: Graph) -> dict[Value, None]:
+    ops = (op for op in body.nodes if isinstance(op, Op) and not op.bodies and op.kind not in _FREE)
+    return {v: None for op in ops for v in (*op.inputs, *op.outputs)}
+
+
 def _is_matrix_product(op: Op) -> bool:
-    if op.kind == "conv_general_dilated":
-        return True
-    if op.kind != "dot_general":
-        return False
-    (contracted, batch) = op.params["dimension_numbers"]
-    free = [
-        math.prod(size for axis, size in enumerate(v.shape) if axis not in (*c, *b))
-        for v, c, b in zip(op.inputs, contracted, batch, strict=True)
-    ]
-    summed = math.prod(op.inputs[0].shape[axis] for axis in contracted[0])
-    return min(free) > 1 and summed > 1  # others are elementwise, or of a matrix and a vector
+    return op.kind == "conv_general_dilated" or (op.kind == "dot_general" and product_of(op).is_of_matrices)
 
 
 def _step(body: Graph, trips: int | None, source: str) -> Step:
     ops = [op for op in body.nodes if isinstance(op, Op) and not op.bodies]
-    touched = {v: None for op in ops if op.kind not in _FREE for v in (*op.inputs, *op.outputs)}
     arrays = {v: None for v in body.outputs if not v.is_const and math.prod(v.shape) > 1}
     return Step(
         len(arrays) + sum(op.kind in _NEVER_FUSED for op in ops),
-        sum(v.size_bytes for v in touched),
+        touched_bytes(body),
         any(map(_is_matrix_product, ops)),
         trips,
         source,

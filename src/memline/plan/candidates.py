@@ -33,6 +33,7 @@ _TRIES = 6
 _DEAR = 3
 # Beside the largest chunk that fits, chunks about 4, 16 and 64 times smaller are timed: they may stay in a cache.
 _STEPS_TIMED = (0, 2, 4, 6)
+_VECTOR = 16
 
 
 @dataclass(frozen=True)
@@ -270,7 +271,8 @@ class _Sizing:
 def chunk_grid(steps: int) -> list[int]:
     """Returns the chunks worth trying for an axis, largest first, about half as large each time.
 
-    Divisors of the length are preferred where one is near, for they need no shorter last call.
+    Divisors of the length are preferred where one is near, for they need no shorter last call; and chunks that
+    whole vectors make up, for the rest of a row is computed element by element.
 
     >>> chunk_grid(48)
     [24, 12, 6, 3, 1]
@@ -280,9 +282,9 @@ def chunk_grid(steps: int) -> list[int]:
     wanted = steps / 2
     while wanted >= 1:
         near = [d for d in divisors if 0.7 * wanted <= d <= 1.2 * wanted and d < steps]
-        chunk = min(near, key=lambda d: abs(d - wanted)) if near else int(wanted)
-        if not near and chunk >= 16:
-            chunk -= chunk % 8
+        chunk = min(near, key=lambda d: (d % _VECTOR > 0, abs(d - wanted))) if near else int(wanted)
+        if not near and chunk >= _VECTOR:
+            chunk -= chunk % _VECTOR
         if not grid or chunk < grid[-1]:
             grid.append(chunk)
         wanted = min(wanted / 2, chunk / 2)

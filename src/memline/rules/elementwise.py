@@ -41,6 +41,7 @@ def _lax_primitives(names: Any) -> dict[str, Any]:
 
 CHEAP = _lax_primitives(_CHEAP)
 COSTLY = _lax_primitives(_COSTLY)
+COSTLY_OPS = frozenset(COSTLY.values())
 
 
 @table.axes(*CHEAP.values(), *COSTLY.values())
