@@ -12,6 +12,7 @@ from memline import compat
 from memline.ir.codec import digest
 from memline.ir.graph import Graph
 from memline.ir.plain import NotPlain
+from memline.passes.hold import release_small
 from memline.plan.moves import Compile
 from memline.plan.plan import Decision
 from memline.plan.strategies import CompileOptions, as_compiler_options, is_given, strategy_by_rule
@@ -59,6 +60,7 @@ class Compiler:
         self.whole = whole
         self.platform = platform
         self.options = dict(compiler_options or {})
+        self.holds = holds
         self.honest = _honest_options(self.options, holds) if honest and platform == "cpu" else {}
         self.as_written = True
         """Whether the whole program is the user's function; else it is its graph, in which sums are held."""
@@ -136,7 +138,8 @@ class Compiler:
         options = {**chosen, **self.options, **self.honest}
         if compat.EXTRA_OPTIONS in options:
             compat.pass_extra_options()
-        call = self.build(None if graph is self.whole and self.as_written else graph, options)
+        shown = None if graph is self.whole and self.as_written else release_small(graph) if self.holds else graph
+        call = self.build(shown, options)
         lowered = self.lower(call)
         compiled = lowered.compile()
         return Candidate(call, lowered, compiled, compiled_peak(compiled, self.whole, known_peak))

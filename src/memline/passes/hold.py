@@ -11,6 +11,7 @@ from __future__ import annotations
 from jax import lax
 
 from memline.analysis.fusion import FusionModel, is_elementwise
+from memline.analysis.steps import SMALL_STEP_BYTES, touched_bytes
 from memline.ir.build import rebuilt
 from memline.ir.graph import Graph, Node, Op, Value
 from memline.ir.scopes import map_scopes
@@ -22,6 +23,30 @@ _MOST_LEAVES = 8
 def hold_sums(graph: Graph, fusion: FusionModel) -> Graph:
     """Returns the graph, and all that loops and branches in it run, with barriers behind the sums that are held."""
     return map_scopes(graph, lambda scope, _: _held_here(scope, fusion))
+
+
+def release_small(graph: Graph) -> Graph:
+    """Returns the graph without barriers where all that a scope touches is small.
+
+    XLA:CPU compiles small loops into one function, in which it knows no barrier: it fails. There they would save
+    nothing. A program is released when it is compiled, for the loops that splits make of big ones may be small.
+    """
+    return map_scopes(graph, lambda scope, _: _released_here(scope))
+
+
+def _released_here(graph: Graph) -> Graph:
+    barriers = [node for node in graph.nodes if node.kind == "optimization_barrier"]
+    if not barriers or touched_bytes(graph) > 2 * SMALL_STEP_BYTES:
+        return graph
+    behind: dict[Value, Value] = {}
+    nodes: list[Node] = []
+    for given in graph.nodes:
+        operands = [behind.get(v, v) for v in given.inputs]
+        if given.kind == "optimization_barrier":
+            behind.update(zip(given.outputs, operands, strict=True))
+        else:
+            nodes.append(rebuilt(given, operands, given.outputs))
+    return Graph(graph.inputs, tuple(nodes), tuple(behind.get(v, v) for v in graph.outputs))
 
 
 def _held_here(graph: Graph, fusion: FusionModel) -> Graph:
