@@ -163,6 +163,8 @@ def describe(value: Any, info: Any, place: str) -> tuple[Leaf, np.ndarray | None
         raise ArgumentError(f"{place} has shape {np.shape(value)}, the program was compiled for {info.shape}.")
     if isinstance(value, (bool, int, float, complex)):
         value = np.asarray(value, info.dtype)
+    elif isinstance(value, (np.ndarray, np.generic)):  # as a call takes it: without x64, an int64 is an int32
+        value = np.asarray(value, jax.typeof(value).dtype)
     if value.dtype != info.dtype:
         raise ArgumentError(f"{place} has dtype {value.dtype}, the program was compiled for {info.dtype}.")
     if isinstance(value, jax.Array) and value.is_deleted():
