@@ -11,6 +11,7 @@ from typing import Any
 from memline import compat
 from memline.ir.codec import digest
 from memline.ir.graph import Graph
+from memline.ir.inplace import NO_TAKERS, Takers, written_over
 from memline.ir.plain import NotPlain
 from memline.plan.moves import Compile
 from memline.plan.plan import Decision
@@ -21,6 +22,8 @@ from memline.verify.compiled import CompiledPeak, compiled_peak
 HONEST_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 # XLA:CPU drops barriers before anything is fused, and then they hold nothing: see `passes.hold`.
 KEPT_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+# Without it XLA:CPU copies arrays that a loop writes over where two kernels of its body read one of them.
+WRITTEN_OVER = {"xla_cpu_copy_insertion_use_region_analysis": True}
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +38,9 @@ class Candidate:
     """The options of XLA's own that it was compiled with by rule, and why."""
 
 
-Build = Callable[[Graph | None, dict[str, Any]], Any]
-"""Returns the jitted function that runs a graph, or the user's own function for None."""
+Build = Callable[[Graph | None, dict[str, Any], Takers], Any]
+"""Returns the jitted function that runs a graph, or the user's own function for None, given compile options and which
+result takes over which donated argument."""
 
 
 class Compiler:
@@ -52,11 +56,13 @@ class Compiler:
         honest: bool,
         several: bool = False,
         holds: bool = False,
+        takers: Takers = NO_TAKERS,
     ) -> None:
         self.build = build
         self.several = several
         self.lower = lower
         self.whole = whole
+        self.takers = takers
         self.platform = platform
         self.options = dict(compiler_options or {})
         self.honest = _honest_options(self.options, holds) if honest and platform == "cpu" else {}
@@ -132,11 +138,15 @@ class Compiler:
         strategy, reason = strategy_by_rule(graph, self.platform)
         return ((), "") if any(is_given(name, self.options) for name, _ in strategy) else (strategy, reason)
 
+    def _for_loops(self, graph: Graph) -> dict[str, Any]:
+        """Returns the options that loops need which write over donated arguments."""
+        return WRITTEN_OVER if self.platform == "cpu" and written_over(graph, self.takers) else {}
+
     def _compile_with(self, graph: Graph, chosen: dict[str, Any], known_peak: CompiledPeak | None = None) -> Candidate:
-        options = {**chosen, **self.options, **self.honest}
+        options = {**self._for_loops(graph), **chosen, **self.options, **self.honest}
         if compat.EXTRA_OPTIONS in options:
             compat.pass_extra_options()
-        call = self.build(None if graph is self.whole and self.as_written else graph, options)
+        call = self.build(None if graph is self.whole and self.as_written else graph, options, self.takers)
         lowered = self.lower(call)
         compiled = lowered.compile()
         return Candidate(call, lowered, compiled, compiled_peak(compiled, self.whole, known_peak))

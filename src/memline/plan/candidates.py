@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from memline.analysis import cost
@@ -19,6 +19,7 @@ from memline.analysis.machine import Machine
 from memline.analysis.peak import Moment, Peak, peak_of
 from memline.analysis.through import may_pass
 from memline.ir.graph import Graph, Loop, Value
+from memline.ir.inplace import Takers
 from memline.passes.defer import defer
 from memline.passes.split import split
 from memline.plan.apply import apply_split, region_of
@@ -43,9 +44,11 @@ class Target:
     alias_bytes: int
     fusion: FusionModel
     machine: Machine
+    takers: Takers = field(default_factory=dict)
+    """Which result takes over which donated argument."""
 
     def peak(self, graph: Graph) -> Peak:
-        return peak_of(graph, self.fusion, self.alias_bytes)
+        return peak_of(graph, self.fusion, self.alias_bytes, self.takers)
 
     def seconds(self, graph: Graph, peak: Peak) -> float:
         return cost.seconds(graph, peak, self.fusion, self.machine)
