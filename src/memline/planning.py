@@ -18,7 +18,7 @@ from memline.donation import Donations
 from memline.errors import MemoryLimitError
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Value
-from memline.ir.inplace import Takers
+from memline.ir.inplace import Takers, written_over
 from memline.ir.trace import from_jaxpr
 from memline.options import Options
 from memline.passes.canonical import canonical_convolutions
@@ -109,7 +109,8 @@ class Planner:
         if spread:
             note = "arrays are spread over devices: planned peaks are of all of them, compiled peaks of one"
             self.compiler.notes.append(note)
-        self.compiler.notes.extend(self.donations.unused(compat.argument_names(traced.jaxpr)))
+        self._names = compat.argument_names(traced.jaxpr)
+        self.compiler.notes.extend(self.donations.unused(self._names))
 
     def planned(self, spec: Spec) -> Planned:
         """Returns the planned program. Programs found before for another limit are not compiled again.
@@ -123,7 +124,9 @@ class Planner:
         self.compiler.begin()
         graph, compiler = self.graph, self.compiler
         compiler.strategy = None
-        compiler.as_written = spec.changes_nothing or graph is self._written
+        # As the user wrote it nothing is written over, so that with such loops it is the graph that is compiled.
+        is_as_written = graph is self._written and not written_over(graph, compiler.takers)
+        compiler.as_written = spec.changes_nothing or is_as_written
         if spec.plan is not None or spec.changes_nothing:
             compiler.strategy = spec.plan.compile_options if spec.plan is not None else ()
         alias_bytes = self.donations.shared_bytes
@@ -150,10 +153,17 @@ class Planner:
                 is_spread=self._spread,
                 takers=takers,
             )
-            return _searched(graph, asked, compiler, began, lambda planned: self._tuned(planned, spec))
-        return self._tuned(
+            return _searched(graph, asked, compiler, began, lambda planned: self._finished(planned, spec))
+        return self._finished(
             _planned(outcome, spec.limit_bytes, compiler, self.donated, began, is_spread=self._spread), spec
         )
+
+    def _finished(self, planned: Planned, spec: Spec) -> Planned:
+        """Returns the program tuned, its plan telling what becomes of donated arguments in its loops."""
+        told: tuple[str, ...] = ()
+        if planned.graph is not self.graph or not self.compiler.as_written:
+            told = self.donations.written_over(planned.graph, self._names)
+        return self._tuned(replace(planned, plan=replace(planned.plan, notes=(*planned.plan.notes, *told))), spec)
 
     def _tuned(self, planned: Planned, spec: Spec) -> Planned:
         """Returns the program under the strategy of XLA's own that measurement finds fastest, where that was asked."""

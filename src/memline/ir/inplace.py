@@ -8,8 +8,10 @@ Otherwise XLA has to copy the argument. Either way the results are the same; onl
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -18,6 +20,7 @@ from memline.ir.graph import Graph, Loop, Value
 Takers: TypeAlias = Mapping[int, int]
 """Which result takes over which donated argument, as places among a program's outputs and inputs."""
 NO_TAKERS: Takers = MappingProxyType({})
+_RING = "results of one loop take over what each other are made of"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,25 +48,28 @@ def takeovers(graph: Graph, takers: Takers) -> tuple[Takeover, ...]:
       takers: which result takes over which argument.
     """
     order = {node: index for index, node in enumerate(graph.nodes)}
-    found: list[Takeover] = []
-    begun: set[tuple[Loop, int]] = set()
-    given: set[Value] = set()
+    found: dict[Value, Takeover] = {}
+    begun: dict[Loop, dict[int, Value]] = {}
     for result_at, argument_at in takers.items():
         result, argument = graph.outputs[result_at], graph.inputs[argument_at]
         loop = graph.producer.get(result)
-        if not isinstance(loop, Loop) or argument in given:
+        if not isinstance(loop, Loop) or argument in found:
             continue
         place = loop.outputs.index(result) - len(loop.carried)
         last = max((order[node] for node, _ in graph.consumers.get(argument, ())), default=-1)
         if place < 0 or (last < order[loop] and argument not in graph.outputs):
             continue
-        objection = _objection(graph, loop, place, argument, is_last=last == order[loop])
-        if not objection and (loop, place) in begun:
-            objection = "the result takes over another argument already"
-        begun.add((loop, place))
-        given.add(argument)
-        found.append(Takeover(loop, place, argument, objection))
-    return tuple(found)
+        over = begun.setdefault(loop, {})
+        objection = "something reads it after the loop that makes the new one" if last > order[loop] else ""
+        objection = "it is also a result as it is" if argument in graph.outputs else objection
+        objection = objection or _objection(loop, place, argument, over)
+        if not objection:
+            over[place] = argument
+        found[argument] = Takeover(loop, place, argument, objection)
+    for loop, over in begun.items():
+        for place in _in_the_way(loop, over):
+            found[over[place]] = replace(found[over[place]], objection=_RING)
+    return tuple(found.values())
 
 
 def written_over(graph: Graph, takers: Takers) -> dict[Loop, dict[int, Value]]:
@@ -75,17 +81,63 @@ def written_over(graph: Graph, takers: Takers) -> dict[Loop, dict[int, Value]]:
     return found
 
 
-def _objection(graph: Graph, loop: Loop, place: int, argument: Value, *, is_last: bool) -> str:
-    """Returns why a loop cannot write a stacked result over an argument; "" if it can."""
+def _objection(loop: Loop, place: int, argument: Value, over: dict[int, Value]) -> str:
+    """Returns why a loop cannot write a stacked result over an argument that nothing later reads; "" if it can.
+
+    Args:
+      loop: the loop.
+      place: the result's place among those that it stacks.
+      argument: the argument.
+      over: what other results of the loop are written over already.
+    """
     stack, result = loop.stacked[place], loop.outputs[len(loop.carried) + place]
-    if argument in graph.outputs:
-        return "it is also a result as it is"
-    if not is_last:
-        return "something reads it after the loop that makes the new one"
     if (argument.shape, argument.dtype) != (result.shape, result.dtype):
         return "the result that takes it over has another shape or type"
     if argument in (*loop.whole, *loop.carried):
         return "the loop that makes the new one reads it whole"
     if any((s.axis, s.unit) != (stack.axis, stack.unit) for s in loop.sliced if s.value is argument):
         return "the loop that makes the new one reads it in other pieces than it writes"
+    if place in over:
+        return "the result takes over another argument already"
     return ""
+
+
+def _in_the_way(loop: Loop, over: dict[int, Value]) -> list[int]:
+    """Returns the results that cannot be written over their arguments, because of others that would be.
+
+    Each result is made by a kernel of its own, which reads old chunks where they lie. So it must be written before
+    those which are written over what it reads; where that goes round in a ring, one of them is left out.
+    """
+    before = _written_before(loop, over)
+    left_out: list[int] = []
+    while before:
+        ready = {place for place, others in before.items() if others.isdisjoint(before)}
+        if not ready:
+            least = min(before, key=lambda place: over[place].size_bytes)
+            left_out.append(least)
+            ready = {least}
+        before = {place: others for place, others in before.items() if place not in ready}
+    return left_out
+
+
+def _written_before(loop: Loop, over: dict[int, Value]) -> dict[int, set[int]]:
+    """Returns, for each result that is written over an argument, which others are made of that argument's chunks."""
+    body = loop.body
+    bits = {v: 1 << at for at, v in enumerate(over.values())}
+    read: dict[Value, int] = {}
+    for chunk, s in zip(body.inputs[1:], loop.sliced, strict=False):
+        read[chunk] = bits.get(s.value, 0)
+    for node in body.nodes:
+        of_all = functools.reduce(operator.or_, (read.get(v, 0) for v in node.inputs), 0)
+        read.update(dict.fromkeys(node.outputs, of_all))
+    before: dict[int, set[int]] = {place: set() for place in over}
+    places = list(over)
+    for place in over:
+        bits_read = read.get(body.outputs[len(loop.carried) + place], 0)
+        while bits_read:
+            at = bits_read.bit_length() - 1
+            bits_read ^= 1 << at
+            before[places[at]].add(place)
+    for place, others in before.items():
+        others.discard(place)
+    return before

@@ -214,7 +214,15 @@ def _plan_for(whole: _State, target: Target, asked: Target, options: Options) ->
     if state.peak.total_bytes <= target.limit_bytes:
         faster = _faster(state, target, options)
         return faster or state
-    state = _slimmed(state, target)
+    state = _moved(_slimmed(state, target), target, asked, options)
+    if state.peak.total_bytes <= target.limit_bytes:
+        return state
+    thorough = replace(target, at_any_cost=True)
+    return min(state, _moved(_slimmed(whole, target), thorough, asked, options), key=lambda s: s.peak.total_bytes)
+
+
+def _moved(state: _State, target: Target, asked: Target, options: Options) -> _State:
+    """Returns the state after split upon split, until it fits or nothing helps."""
     for _ in range(options.max_moves):
         if state.peak.total_bytes <= target.limit_bytes:
             break
