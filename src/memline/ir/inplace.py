@@ -43,6 +43,8 @@ class Takeover:
 def takeovers(graph: Graph, takers: Takers) -> tuple[Takeover, ...]:
     """Returns how stacked results of the graph's own loops take over donated arguments that are still read.
 
+    An argument that is also returned as it is has been copied into that result before any loop runs.
+
     Args:
       graph: the program; what its loops and branches run is not looked at, for arguments belong to the program.
       takers: which result takes over which argument.
@@ -57,12 +59,11 @@ def takeovers(graph: Graph, takers: Takers) -> tuple[Takeover, ...]:
             continue
         place = loop.outputs.index(result) - len(loop.carried)
         last = max((order[node] for node, _ in graph.consumers.get(argument, ())), default=-1)
-        if place < 0 or (last < order[loop] and argument not in graph.outputs):
-            continue
         over = begun.setdefault(loop, {})
+        if place < 0 or last < order[loop] or place in over:
+            continue
         objection = "something reads it after the loop that makes the new one" if last > order[loop] else ""
-        objection = "it is also a result as it is" if argument in graph.outputs else objection
-        objection = objection or _objection(loop, place, argument, over)
+        objection = objection or _objection(loop, place, argument)
         if not objection:
             over[place] = argument
         found[argument] = Takeover(loop, place, argument, objection)
@@ -81,15 +82,8 @@ def written_over(graph: Graph, takers: Takers) -> dict[Loop, dict[int, Value]]:
     return found
 
 
-def _objection(loop: Loop, place: int, argument: Value, over: dict[int, Value]) -> str:
-    """Returns why a loop cannot write a stacked result over an argument that nothing later reads; "" if it can.
-
-    Args:
-      loop: the loop.
-      place: the result's place among those that it stacks.
-      argument: the argument.
-      over: what other results of the loop are written over already.
-    """
+def _objection(loop: Loop, place: int, argument: Value) -> str:
+    """Returns why a loop cannot write a stacked result over an argument that nothing later reads; "" if it can."""
     stack, result = loop.stacked[place], loop.outputs[len(loop.carried) + place]
     if (argument.shape, argument.dtype) != (result.shape, result.dtype):
         return "the result that takes it over has another shape or type"
@@ -97,8 +91,6 @@ def _objection(loop: Loop, place: int, argument: Value, over: dict[int, Value]) 
         return "the loop that makes the new one reads it whole"
     if any((s.axis, s.unit) != (stack.axis, stack.unit) for s in loop.sliced if s.value is argument):
         return "the loop that makes the new one reads it in other pieces than it writes"
-    if place in over:
-        return "the result takes over another argument already"
     return ""
 
 
