@@ -11,7 +11,7 @@ from typing import Any
 from memline import compat
 from memline.ir.codec import digest
 from memline.ir.graph import Graph
-from memline.ir.inplace import NO_TAKERS, Takers, written_over
+from memline.ir.inplace import NO_TAKERS, Takers, read_before, written_over
 from memline.ir.plain import NotPlain
 from memline.plan.moves import Compile
 from memline.plan.plan import Decision
@@ -20,8 +20,9 @@ from memline.verify.compiled import CompiledPeak, compiled_peak
 
 # XLA:CPU hands whole sub-graphs to libraries that allocate where no account sees it; see docs/accounting.md.
 HONEST_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+_DISABLED = "xla_disable_hlo_passes"
 # XLA:CPU drops barriers before anything is fused, and then they hold nothing: see `passes.hold`.
-KEPT_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+KEPT_BARRIERS = {_DISABLED: "cse_barrier_expander"}
 # Without it XLA:CPU copies arrays that a loop writes over where two kernels of its body read one of them.
 WRITTEN_OVER = {"xla_cpu_copy_insertion_use_region_analysis": True}
 
@@ -66,6 +67,8 @@ class Compiler:
         self.platform = platform
         self.options = dict(compiler_options or {})
         self.honest = _honest_options(self.options, holds) if honest and platform == "cpu" else {}
+        self.unknown: set[str] = set()
+        """The options that this jaxlib refused."""
         self.as_written = True
         """Whether the whole program is the user's function; else it is its graph, in which sums are held."""
         self.strategy: CompileOptions | None = None
@@ -122,13 +125,14 @@ class Compiler:
         try:
             made = self._compile_with(graph, chosen, known_peak)
         except Exception:
-            added = {**chosen, **self.honest}
+            added = {**chosen, **self._for_loops(graph), **self.honest}
             known = compat.known_compile_options(added)
             if known == added:
                 raise
             for name in added.keys() - known.keys():
                 hides = "the compiled peak may hide memory" if name in self.honest else "the plan goes without it"
                 self.notes.append(f"this jaxlib does not know the compile option {name}: {hides}")
+            self.unknown |= added.keys() - known.keys()
             self.honest = {name: value for name, value in self.honest.items() if name in known}
             chosen = {name: value for name, value in chosen.items() if name in known}
             made = self._compile_with(graph, chosen, known_peak)
@@ -140,10 +144,13 @@ class Compiler:
 
     def _for_loops(self, graph: Graph) -> dict[str, Any]:
         """Returns the options that loops need which write over donated arguments."""
-        return WRITTEN_OVER if self.platform == "cpu" and written_over(graph, self.takers) else {}
+        over = written_over(graph, self.takers) if self.platform == "cpu" else {}
+        waits = any(read_before(graph, loop, old.values()) for loop, old in over.items())
+        options = {**(WRITTEN_OVER if over else {}), **(KEPT_BARRIERS if waits else {})}
+        return {name: value for name, value in options.items() if name not in self.unknown}
 
     def _compile_with(self, graph: Graph, chosen: dict[str, Any], known_peak: CompiledPeak | None = None) -> Candidate:
-        options = {**self._for_loops(graph), **chosen, **self.options, **self.honest}
+        options = _joined(self._for_loops(graph), chosen, self.options, self.honest)
         if compat.EXTRA_OPTIONS in options:
             compat.pass_extra_options()
         call = self.build(None if graph is self.whole and self.as_written else graph, options, self.takers)
@@ -155,9 +162,13 @@ class Compiler:
 def _honest_options(given: dict[str, Any], holds: bool) -> dict[str, Any]:
     """Returns the options for honest accounting, and for barriers where they hold something, joined with the user's."""
     honest: dict[str, Any] = {**HONEST_CPU, **(KEPT_BARRIERS if holds else {})}
-    for name in honest.keys() & given.keys():
-        if name == "xla_disable_hlo_passes":
-            honest[name] = f"{given[name]},{honest[name]}"
-        else:
-            honest[name] = given[name]
-    return honest
+    return _joined(honest, {name: value for name, value in given.items() if name in honest})
+
+
+def _joined(*options: dict[str, Any]) -> dict[str, Any]:
+    """Returns options of several origins as one; the last one's value counts, but all say which passes not to run."""
+    found: dict[str, Any] = {}
+    for name, value in (item for each in options for item in each.items()):
+        passes = [*str(found.get(name, "")).split(","), *str(value).split(",")] if name == _DISABLED else []
+        found[name] = ",".join(dict.fromkeys(filter(None, passes))) if passes else value
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from jax import lax
 
 from memline import compat
 from memline.ir.graph import Graph, Loop, Op, Value
-from memline.ir.inplace import NO_TAKERS, Takers, written_over
+from memline.ir.inplace import NO_TAKERS, Takers, read_before, written_over
 
 
 def to_jaxpr(graph: Graph) -> Any:
@@ -44,6 +44,8 @@ def evaluate(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS) -> l
         return value.const if value.is_const else env[value]
 
     for node in graph.nodes:
+        if node in over:
+            env.update(_after_others(graph, node, over[node].values(), env))
         inputs = [read(v) for v in node.inputs]
         if isinstance(node, Loop):
             outputs = _run_loop(node, inputs, over.get(node, {}))
@@ -51,6 +53,15 @@ def evaluate(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS) -> l
             outputs = _run_bodies(node, inputs) if node.bodies else _run_op(node, inputs)
         env.update(zip(node.outputs, outputs, strict=True))
     return [read(v) for v in graph.outputs]
+
+
+def _after_others(graph: Graph, loop: Loop, old: Collection[Value], env: Mapping[Value, Any]) -> dict[Value, Any]:
+    """Returns the values that a loop writes over as they are when everything else that reads them has run."""
+    others = read_before(graph, loop, old)
+    if not others:
+        return {}
+    tied = (*dict.fromkeys(old), *others)
+    return dict(zip(tied, lax.optimization_barrier([env[v] for v in tied]), strict=True))
 
 
 def _run_op(op: Op, inputs: Sequence[Any]) -> list[Any]:

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
-from memline.ir.graph import Graph, Loop, Value
+from memline.ir.graph import Graph, Loop, Node, Value
 
 Takers: TypeAlias = Mapping[int, int]
 """Which result takes over which donated argument, as places among a program's outputs and inputs."""
 NO_TAKERS: Takers = MappingProxyType({})
+# What readers compute inside themselves: it is those that the loop waits for.
+_MOVES = frozenset("transpose reshape squeeze broadcast_in_dim convert_element_type slice dynamic_slice copy".split())
 _RING = "results of one loop take over what each other are made of"
 
 
@@ -80,6 +82,45 @@ def written_over(graph: Graph, takers: Takers) -> dict[Loop, dict[int, Value]]:
         if not each.objection:
             found.setdefault(each.loop, {})[each.place] = each.argument
     return found
+
+
+def read_before(graph: Graph, loop: Loop, arguments: Collection[Value]) -> tuple[Value, ...]:
+    """Returns what is made of arguments before a loop writes over them, and does not reach the loop otherwise.
+
+    XLA runs what does not depend on each other in any order, so that the loop has to be told to wait for these.
+    """
+    order = {node: index for index, node in enumerate(graph.nodes)}
+    needed = _needed(graph, loop)
+
+    def readers(v: Value) -> list[Node]:
+        return [n for n, _ in graph.consumers.get(v, ()) if order[n] < order[loop] and n not in needed]
+
+    found: dict[Value, None] = {}
+    seen: set[Node] = set()
+    todo = [node for v in arguments for node in readers(v)]
+    while todo:
+        node = todo.pop()
+        if node in seen or not node.outputs:
+            continue
+        seen.add(node)
+        result = min(node.outputs, key=lambda v: v.size_bytes)
+        onwards = readers(result) if node.kind in _MOVES else []
+        todo.extend(onwards)
+        if not onwards:
+            found.setdefault(result)
+    return tuple(found)
+
+
+def _needed(graph: Graph, loop: Loop) -> set[Node]:
+    """Returns the nodes that a loop needs, directly or not."""
+    needed: set[Node] = set()
+    todo = list(loop.inputs)
+    while todo:
+        node = graph.producer.get(todo.pop())
+        if node is not None and node not in needed:
+            needed.add(node)
+            todo.extend(node.inputs)
+    return needed
 
 
 def _objection(loop: Loop, place: int, argument: Value) -> str:
