@@ -11,7 +11,7 @@ from typing import Any
 from memline import compat
 from memline.ir.codec import digest
 from memline.ir.graph import Graph
-from memline.ir.inplace import NO_TAKERS, Takers, read_before, written_over
+from memline.ir.inplace import NO_TAKERS, Takers, read_before, reads_first, written_over
 from memline.ir.plain import NotPlain
 from memline.plan.moves import Compile
 from memline.plan.plan import Decision
@@ -145,7 +145,7 @@ class Compiler:
     def _for_loops(self, graph: Graph) -> dict[str, Any]:
         """Returns the options that loops need which write over donated arguments."""
         over = written_over(graph, self.takers) if self.platform == "cpu" else {}
-        waits = any(read_before(graph, loop, old.values()) for loop, old in over.items())
+        waits = any(reads_first(loop, old) or read_before(graph, loop, old.values()) for loop, old in over.items())
         options = {**(WRITTEN_OVER if over else {}), **(KEPT_BARRIERS if waits else {})}
         return {name: value for name, value in options.items() if name not in self.unknown}
 

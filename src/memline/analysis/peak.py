@@ -30,7 +30,7 @@ from memline.analysis.products import copied_operands
 from memline.analysis.schedule import run_order
 from memline.analysis.workspace import scratch_bytes
 from memline.ir.graph import Graph, Loop, Node, Op, Value
-from memline.ir.inplace import NO_TAKERS, Takers, takeovers
+from memline.ir.inplace import NO_TAKERS, Takers, reads_first, takeovers, written_over
 
 _SIZE = attrgetter("size_bytes")
 _IS_NEW = jax.__version_info__ >= (0, 11)
@@ -112,16 +112,21 @@ def peak_of(graph: Graph, fusion: FusionModel, alias_bytes: int = 0, takers: Tak
     for each in takeovers(graph, takers):
         if each.objection:
             copied.setdefault(each.loop, []).append(each.argument)
-    walker = _Walker(fusion, copied)
+    read_first = frozenset(loop for loop, over in written_over(graph, takers).items() if reads_first(loop, over))
+    walker = _Walker(fusion, copied, read_first)
     walker.walk(graph, fixed, (), (), (), held=frozenset(made))
     return Peak(arguments, outputs, alias_bytes, tuple(walker.moments))
 
 
 class _Walker:
-    def __init__(self, fusion: FusionModel, copied: Mapping[Node, Sequence[Value]]) -> None:
+    def __init__(
+        self, fusion: FusionModel, copied: Mapping[Node, Sequence[Value]], read_first: frozenset[Loop]
+    ) -> None:
         self.fusion = fusion
         self.copied = copied
         """The donated arguments that are copied before a loop begins to fill their memory."""
+        self.read_first = read_first
+        """The loops that copy all chunks of a step before they write anything over them."""
         self.moments: list[Moment] = []
 
     def walk(
@@ -144,7 +149,7 @@ class _Walker:
         live: dict[Value, int] = {}
         if loop is not None:  # chunks that the body copies out of what it slices
             for v in graph.inputs[1 : 1 + len(loop.sliced)]:
-                if v in buffers and v in last_use:
+                if (v in buffers or loop in self.read_first) and v in last_use:
                     live[v] = v.size_bytes
         total = sum(live.values())
         ends: dict[int, list[Value]] = {}

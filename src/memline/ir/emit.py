@@ -13,7 +13,7 @@ from jax import lax
 
 from memline import compat
 from memline.ir.graph import Graph, Loop, Op, Value
-from memline.ir.inplace import NO_TAKERS, Takers, read_before, written_over
+from memline.ir.inplace import NO_TAKERS, Takers, read_before, reads_first, written_over
 
 
 def to_jaxpr(graph: Graph) -> Any:
@@ -96,6 +96,7 @@ def _run_loop(loop: Loop, inputs: Sequence[Any], over: Mapping[int, Value]) -> l
         for place, v in enumerate(loop.outputs[n_carried:])
     ]
     written = {v: place for place, v in over.items()}
+    first = reads_first(loop, over)
 
     def step(body: Graph, start: Any, size: int, state: Sequence[Any]) -> list[Any]:
         accumulators, arrays = state[:n_carried], state[n_carried:]
@@ -103,6 +104,8 @@ def _run_loop(loop: Loop, inputs: Sequence[Any], over: Mapping[int, Value]) -> l
         current = [arrays[written[s.value]] if s.value in written else x
                    for x, s in zip(sliced, loop.sliced, strict=True)]  # fmt: skip
         chunks = [_take(x, start, size, s.axis, s.unit) for x, s in zip(current, loop.sliced, strict=True)]
+        if first:
+            chunks = lax.optimization_barrier(chunks)
         results = evaluate(body, [jnp.asarray(start, jnp.int32), *chunks, *whole, *accumulators])
         updated = [
             _put(array, piece, start, s.axis, s.unit)

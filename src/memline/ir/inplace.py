@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -22,7 +22,6 @@ Takers: TypeAlias = Mapping[int, int]
 NO_TAKERS: Takers = MappingProxyType({})
 # What readers compute inside themselves: it is those that the loop waits for.
 _MOVES = frozenset("transpose reshape squeeze broadcast_in_dim convert_element_type slice dynamic_slice copy".split())
-_RING = "results of one loop take over what each other are made of"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +68,6 @@ def takeovers(graph: Graph, takers: Takers) -> tuple[Takeover, ...]:
         if not objection:
             over[place] = argument
         found[argument] = Takeover(loop, place, argument, objection)
-    for loop, over in begun.items():
-        for place in _in_the_way(loop, over):
-            found[over[place]] = replace(found[over[place]], objection=_RING)
     return tuple(found.values())
 
 
@@ -135,25 +131,26 @@ def _objection(loop: Loop, place: int, argument: Value) -> str:
     return ""
 
 
-def _in_the_way(loop: Loop, over: dict[int, Value]) -> list[int]:
-    """Returns the results that cannot be written over their arguments, because of others that would be.
+def reads_first(loop: Loop, over: Mapping[int, Value]) -> bool:
+    """Whether a loop has to read all old chunks before it writes a new one.
 
-    Each result is made by a kernel of its own, which reads old chunks where they lie. So it must be written before
-    those which are written over what it reads; where that goes round in a ring, one of them is left out.
+    By itself XLA reads old chunks where they lie, in the kernel of each result that is made of them. So a result has
+    to be made before those that are written over what it is made of, and that may go round in a ring.
+
+    Args:
+      loop: the loop.
+      over: which of its stacked results are written over which values.
     """
     before = _written_before(loop, over)
-    left_out: list[int] = []
     while before:
         ready = {place for place, others in before.items() if others.isdisjoint(before)}
         if not ready:
-            least = min(before, key=lambda place: over[place].size_bytes)
-            left_out.append(least)
-            ready = {least}
+            return True
         before = {place: others for place, others in before.items() if place not in ready}
-    return left_out
+    return False
 
 
-def _written_before(loop: Loop, over: dict[int, Value]) -> dict[int, set[int]]:
+def _written_before(loop: Loop, over: Mapping[int, Value]) -> dict[int, set[int]]:
     """Returns, for each result that is written over an argument, which others are made of that argument's chunks."""
     body = loop.body
     bits = {v: 1 << at for at, v in enumerate(over.values())}
