@@ -156,6 +156,15 @@ def swapped() -> Graph:
     return Graph((P, M, G), (loop,), (NEW_P, NEW_M))
 
 
+def crossed_by_products() -> Graph:
+    """The same, but a product has read its chunks before its result is used."""
+    loop = loop_of(
+        lambda p, m, w: (p - lax.dot(m, w), m - lax.dot(p, w)),
+        [(P, 0), (M, 0)], [(NEW_P, 0), (NEW_M, 0)], whole=[G],
+    )  # fmt: skip
+    return Graph((P, M, G), (loop,), (NEW_P, NEW_M))
+
+
 def two_loops() -> Graph:
     """The second one is made of the new parameters."""
     first = loop_of(lambda p, g: (p - g,), [(P, 0), (G, 0)], [(NEW_P, 0)])
@@ -194,6 +203,7 @@ LEGAL: dict[str, tuple[Graph, dict[int, int], str]] = {
     "a result that takes over two": (returned_twice(), {0: 0, 2: 1}, "p"),
     "an argument for two results": (returned_twice(), {0: 0, 1: 0}, "p"),
     "swapped": (swapped(), BOTH, "pm"),
+    "crossed by products": (crossed_by_products(), BOTH, "pm"),
     "dead already": (not_read(), {0: 0}, ""),
 }
 ILLEGAL: dict[str, tuple[Graph, dict[int, int], str, str]] = {
@@ -279,7 +289,9 @@ class TestOrder:
         assert [v.name for v in read_before(graph, loop, over.values())] == waits_for
         assert barriers(graph) == len(waits_for)
 
-    @pytest.mark.parametrize(("graph", "is_ring"), [(swapped(), True), (updates(), False)])
+    @pytest.mark.parametrize(
+        ("graph", "is_ring"), [(swapped(), True), (crossed_by_products(), False), (updates(), False)]
+    )
     def test_a_ring_of_results_is_read_before_it_is_written(self, graph, is_ring):
         [(loop, over)] = written_over(graph, BOTH).items()
         assert reads_first(loop, over) == is_ring

@@ -20,6 +20,11 @@ from memline.ir.graph import Graph, Loop, Node, Value
 Takers: TypeAlias = Mapping[int, int]
 """Which result takes over which donated argument, as places among a program's outputs and inputs."""
 NO_TAKERS: Takers = MappingProxyType({})
+# What XLA never computes inside the kernel that reads it.
+_KERNELS = frozenset(
+    """dot_general conv_general_dilated sort top_k cholesky triangular_solve
+    reduce_sum reduce_max reduce_min reduce_prod argmax argmin cumsum cumprod cummax cummin""".split()
+)
 # What readers compute inside themselves: it is those that the loop waits for.
 _MOVES = frozenset("transpose reshape squeeze broadcast_in_dim convert_element_type slice dynamic_slice copy".split())
 
@@ -151,13 +156,15 @@ def reads_first(loop: Loop, over: Mapping[int, Value]) -> bool:
 
 
 def _written_before(loop: Loop, over: Mapping[int, Value]) -> dict[int, set[int]]:
-    """Returns, for each result that is written over an argument, which others are made of that argument's chunks."""
+    """Returns, for each result that is written over an argument, which others' kernels read that argument's chunks."""
     body = loop.body
     bits = {v: 1 << at for at, v in enumerate(over.values())}
     read: dict[Value, int] = {}
     for chunk, s in zip(body.inputs[1:], loop.sliced, strict=False):
         read[chunk] = bits.get(s.value, 0)
     for node in body.nodes:
+        if node.inner or node.kind in _KERNELS:
+            continue  # it has read its operands before anything that is made of it is written
         of_all = functools.reduce(operator.or_, (read.get(v, 0) for v in node.inputs), 0)
         read.update(dict.fromkeys(node.outputs, of_all))
     before: dict[int, set[int]] = {place: set() for place in over}
