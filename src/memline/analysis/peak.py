@@ -2,10 +2,10 @@
 
 A value that gets a buffer holds it from the node that makes it to the last node that reads it.
 Arguments and results hold theirs throughout, as XLA allocates them. A loop holds its accumulators and
-stacked results, and inside it what its body holds at its worst. A donated argument that a loop's result takes over and
-that the loop cannot write over is copied. Values that a kernel computes in
-passing hold nothing; views share their operand's buffer; an elementwise kernel writes over an operand
-that it is the last to read.
+stacked results, and inside it what its body holds at its worst. A donated argument that a loop's result
+takes over, and that the loop cannot write over, is copied. Values that a kernel computes in passing hold
+nothing; views share their operand's buffer; an elementwise kernel writes over an operand that it is the
+last to read.
 """
 
 from __future__ import annotations

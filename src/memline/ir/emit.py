@@ -90,7 +90,7 @@ def _run_loop(loop: Loop, inputs: Sequence[Any], over: Mapping[int, Value]) -> l
     n_sliced, n_carried = len(loop.sliced), len(loop.carried)
     sliced, rest = inputs[:n_sliced], inputs[n_sliced:]
     whole, carried = rest[: len(loop.whole)], list(rest[len(loop.whole) :])
-    old = {v: x for v, x in zip(loop.inputs, sliced, strict=False) if v in over.values()}
+    old = dict(zip(loop.inputs, sliced, strict=False))
     stacked = [
         old[over[place]] if place in over else lax.empty(v.shape, v.dtype)
         for place, v in enumerate(loop.outputs[n_carried:])

@@ -55,6 +55,8 @@ def takeovers(graph: Graph, takers: Takers) -> tuple[Takeover, ...]:
       graph: the program; what its loops and branches run is not looked at, for arguments belong to the program.
       takers: which result takes over which argument.
     """
+    if not takers:
+        return ()
     order = {node: index for index, node in enumerate(graph.nodes)}
     found: dict[Value, Takeover] = {}
     begun: dict[Loop, dict[int, Value]] = {}
@@ -146,7 +148,7 @@ def reads_first(loop: Loop, over: Mapping[int, Value]) -> bool:
       loop: the loop.
       over: which of its stacked results are written over which values.
     """
-    before = _written_before(loop, over)
+    before = _written_before(loop, over) if len(over) > 1 else {}
     while before:
         ready = {place for place, others in before.items() if others.isdisjoint(before)}
         if not ready:
