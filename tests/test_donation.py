@@ -63,11 +63,11 @@ def test_each_unused_donation_is_told_with_its_bytes(limit):
     params = {"w": points(), "steps": jnp.int32(0), "old": jnp.ones((N, 3), jnp.int32)}
     with pytest.warns(UserWarning, match=UNUSABLE):
         plan = memline.plan(step, limit, donate_argnums=(0, 1))(params, points())
-    assert plan.notes == (
+    assert tuple(note for note in plan.notes if "frees nothing" in note) == (
         "donating params['old'] (int32[500,3], 5.86 KiB) frees nothing: the program does not read it",
         "donating x (float32[500], 1.95 KiB) frees nothing: no result of its size is left to take it over",
     )
-    assert "frees nothing" in str(plan)
+    assert str(plan).count("frees nothing") == 2
     assert plan.alias_bytes == 4 * N + 4
 
 

@@ -193,7 +193,7 @@ class TestReplay:
             return sum(kernels)
 
         plan = memline.plan(fun, "200KiB")(points(), points())
-        assert sum(isinstance(move, SplitAxis) for move in plan.moves) == 3
+        assert sum(isinstance(move, SplitAxis) for move in plan.moves) >= 3
         again = memline.jit(fun, plan=Plan.of(*plan.moves))
         assert again.lower(points(), points()).plan.compiled_peak_bytes == plan.compiled_peak_bytes
         assert_same(again(points(), points()), jax.jit(fun)(points(), points()))

@@ -11,6 +11,7 @@ from typing import Any
 from memline import compat
 from memline.ir.codec import digest
 from memline.ir.graph import Graph
+from memline.ir.inplace import NO_TAKERS, Takers, read_before, reads_first, written_over
 from memline.ir.plain import NotPlain
 from memline.passes.hold import release_small
 from memline.plan.moves import Compile
@@ -20,8 +21,11 @@ from memline.verify.compiled import CompiledPeak, compiled_peak
 
 # XLA:CPU hands whole sub-graphs to libraries that allocate where no account sees it; see docs/accounting.md.
 HONEST_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+_DISABLED = "xla_disable_hlo_passes"
 # XLA:CPU drops barriers before anything is fused, and then they hold nothing: see `passes.hold`.
-KEPT_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+KEPT_BARRIERS = {_DISABLED: "cse_barrier_expander"}
+# Without it XLA:CPU copies arrays that a loop writes over where two kernels of its body read one of them.
+WRITTEN_OVER = {"xla_cpu_copy_insertion_use_region_analysis": True}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +40,9 @@ class Candidate:
     """The options of XLA's own that it was compiled with by rule, and why."""
 
 
-Build = Callable[[Graph | None, dict[str, Any]], Any]
-"""Returns the jitted function that runs a graph, or the user's own function for None."""
+Build = Callable[[Graph | None, dict[str, Any], Takers], Any]
+"""Returns the jitted function that runs a graph, or the user's own function for None, given compile options and which
+result takes over which donated argument."""
 
 
 class Compiler:
@@ -53,15 +58,18 @@ class Compiler:
         honest: bool,
         several: bool = False,
         holds: bool = False,
+        takers: Takers = NO_TAKERS,
     ) -> None:
         self.build = build
         self.several = several
         self.lower = lower
         self.whole = whole
+        self.takers = takers
         self.platform = platform
         self.options = dict(compiler_options or {})
-        self.holds = holds
         self.honest = _honest_options(self.options, holds) if honest and platform == "cpu" else {}
+        self.unknown: set[str] = set()
+        """The options that this jaxlib refused."""
         self.as_written = True
         """Whether the whole program is the user's function; else it is its graph, in which sums are held."""
         self.strategy: CompileOptions | None = None
@@ -118,13 +126,14 @@ class Compiler:
         try:
             made = self._compile_with(graph, chosen, known_peak)
         except Exception:
-            added = {**chosen, **self.honest}
+            added = {**chosen, **self._for_loops(graph), **self.honest}
             known = compat.known_compile_options(added)
             if known == added:
                 raise
             for name in added.keys() - known.keys():
                 hides = "the compiled peak may hide memory" if name in self.honest else "the plan goes without it"
                 self.notes.append(f"this jaxlib does not know the compile option {name}: {hides}")
+            self.unknown |= added.keys() - known.keys()
             self.honest = {name: value for name, value in self.honest.items() if name in known}
             chosen = {name: value for name, value in chosen.items() if name in known}
             made = self._compile_with(graph, chosen, known_peak)
@@ -134,12 +143,20 @@ class Compiler:
         strategy, reason = strategy_by_rule(graph, self.platform)
         return ((), "") if any(is_given(name, self.options) for name, _ in strategy) else (strategy, reason)
 
+    def _for_loops(self, graph: Graph) -> dict[str, Any]:
+        """Returns the options that loops need which write over donated arguments."""
+        over = written_over(graph, self.takers) if self.platform == "cpu" else {}
+        waits = any(reads_first(loop, old) or read_before(graph, loop, old.values()) for loop, old in over.items())
+        options = {**(WRITTEN_OVER if over else {}), **(KEPT_BARRIERS if waits else {})}
+        return {name: value for name, value in options.items() if name not in self.unknown}
+
     def _compile_with(self, graph: Graph, chosen: dict[str, Any], known_peak: CompiledPeak | None = None) -> Candidate:
-        options = {**chosen, **self.options, **self.honest}
+        options = _joined(self._for_loops(graph), chosen, self.options, self.honest)
         if compat.EXTRA_OPTIONS in options:
             compat.pass_extra_options()
-        shown = None if graph is self.whole and self.as_written else release_small(graph) if self.holds else graph
-        call = self.build(shown, options)
+        keeps = KEPT_BARRIERS[_DISABLED] in str(options.get(_DISABLED, ""))
+        shown = None if graph is self.whole and self.as_written else release_small(graph) if keeps else graph
+        call = self.build(shown, options, self.takers)
         lowered = self.lower(call)
         compiled = lowered.compile()
         return Candidate(call, lowered, compiled, compiled_peak(compiled, self.whole, known_peak))
@@ -148,9 +165,13 @@ class Compiler:
 def _honest_options(given: dict[str, Any], holds: bool) -> dict[str, Any]:
     """Returns the options for honest accounting, and for barriers where they hold something, joined with the user's."""
     honest: dict[str, Any] = {**HONEST_CPU, **(KEPT_BARRIERS if holds else {})}
-    for name in honest.keys() & given.keys():
-        if name == "xla_disable_hlo_passes":
-            honest[name] = f"{given[name]},{honest[name]}"
-        else:
-            honest[name] = given[name]
-    return honest
+    return _joined(honest, {name: value for name, value in given.items() if name in honest})
+
+
+def _joined(*options: dict[str, Any]) -> dict[str, Any]:
+    """Returns options of several origins as one; the last one's value counts, but all say which passes not to run."""
+    found: dict[str, Any] = {}
+    for name, value in (item for each in options for item in each.items()):
+        passes = [*str(found.get(name, "")).split(","), *str(value).split(",")] if name == _DISABLED else []
+        found[name] = ",".join(dict.fromkeys(filter(None, passes))) if passes else value
+    return found

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memline.ir.graph import Graph, Value
+from memline.ir.inplace import takeovers
 from memline.units import format_bytes
 
 
@@ -67,12 +68,32 @@ class Donations:
         for index, v in self._donated():
             if index in taken:
                 continue
-            name = names[index] if index < len(names) and names[index] else f"argument leaf {index}"
             why = "no result of its size is left to take it over"
             if not self._is_passed(index):
                 why = "the program does not read it"
-            what = f"{v.aval.str_short()}, {format_bytes(v.size_bytes)}"
-            sentences.append(f"donating {name} ({what}) frees nothing: {why}")
+            sentences.append(f"donating {_text(v, index, names)} frees nothing: {why}")
+        return tuple(sentences)
+
+    def written_over(self, planned: Graph, names: Sequence[str] = ()) -> tuple[str, ...]:
+        """Returns sentences on the donated arguments that loops of the planned program write over, or cannot.
+
+        Args:
+          planned: what became of the program.
+          names: how the user calls each input.
+        """
+        found = takeovers(planned, self.takers)
+        places = {v: index for index, v in enumerate(planned.inputs)}
+        over = [each.argument for each in found if not each.objection]
+        sentences = []
+        if over:
+            count = f"{len(over)} donated argument{'s are' if len(over) > 1 else ' is'}"
+            size = format_bytes(sum(v.size_bytes for v in over))
+            sentences.append(f"{count} written over in place, chunk by chunk: {size} that no loop holds twice")
+        sentences += [
+            f"the donated {_text(each.argument, places[each.argument], names)} is copied: {each.objection}"
+            for each in found
+            if each.objection
+        ]
         return tuple(sentences)
 
     def _donated(self) -> list[tuple[int, Value]]:
@@ -82,3 +103,8 @@ class Donations:
     def _is_passed(self, index: int) -> bool:
         v = self.graph.inputs[index]
         return self.keep_unused or v in self.graph.consumers or v in self.graph.outputs
+
+
+def _text(v: Value, index: int, names: Sequence[str]) -> str:
+    name = names[index] if index < len(names) and names[index] else f"argument leaf {index}"
+    return f"{name} ({v.aval.str_short()}, {format_bytes(v.size_bytes)})"

@@ -19,6 +19,7 @@ from memline.arguments import Signature, Statics, require_arrays, require_hashab
 from memline.errors import ArgumentError
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph
+from memline.ir.inplace import Takers
 from memline.planning import Planned, Planner, Spec, platform_of
 from memline.splice import call_spliced
 from memline.stages import Lowered, Traced
@@ -176,8 +177,8 @@ class LimitedFunction:
                 "Pass the value as an argument."
             )
 
-        def build(graph: Graph | None, compiler_options: dict[str, Any]) -> Any:
-            fun = self._guarded(graph, signature, traced)
+        def build(graph: Graph | None, compiler_options: dict[str, Any], takers: Takers) -> Any:
+            fun = self._guarded(graph, signature, traced, takers)
             return jax.jit(fun, **self._jit_options, compiler_options=compiler_options)
 
         return Planner(
@@ -199,7 +200,7 @@ class LimitedFunction:
         places = [*jax.tree.leaves(asked), *(getattr(x, "sharding", None) for x in jax.tree.leaves((args, kwargs)))]
         return any(len(getattr(place, "device_set", ())) > 1 for place in places)
 
-    def _guarded(self, graph: Graph | None, signature: Signature, traced: Any) -> Callable[..., Any]:
+    def _guarded(self, graph: Graph | None, signature: Signature, traced: Any, takers: Takers) -> Callable[..., Any]:
         """Returns the function of a graph (of the trace itself for None) that refuses other types.
 
         The user's function is not called again: what it does beside computing, it does once for each signature.
@@ -216,7 +217,7 @@ class LimitedFunction:
             if graph is None:
                 results = compat.evaluate_jaxpr(traced.jaxpr.jaxpr, traced.jaxpr.consts, leaves)
             else:
-                results = evaluate(graph, leaves)
+                results = evaluate(graph, leaves, takers)
             return jax.tree.unflatten(traced.out_tree, results)
 
         return run

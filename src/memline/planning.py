@@ -18,6 +18,7 @@ from memline.donation import Donations
 from memline.errors import MemoryLimitError
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Value
+from memline.ir.inplace import Takers, written_over
 from memline.ir.trace import from_jaxpr
 from memline.options import Options
 from memline.passes.canonical import canonical_convolutions
@@ -95,12 +96,21 @@ class Planner:
         self.donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
         self.donations = Donations(self.graph, self.donated, keep_unused)
         self.compiler = Compiler(
-            build, lower, self.graph, platform, compiler_options, honest, several, holds=self.graph is not self._written
+            build,
+            lower,
+            self.graph,
+            platform,
+            compiler_options,
+            honest,
+            several,
+            holds=self.graph is not self._written,
+            takers=self.donations.takers,
         )
         if spread:
             note = "arrays are spread over devices: planned peaks are of all of them, compiled peaks of one"
             self.compiler.notes.append(note)
-        self.compiler.notes.extend(self.donations.unused(compat.argument_names(traced.jaxpr)))
+        self._names = compat.argument_names(traced.jaxpr)
+        self.compiler.notes.extend(self.donations.unused(self._names))
 
     def planned(self, spec: Spec) -> Planned:
         """Returns the planned program. Programs found before for another limit are not compiled again.
@@ -114,16 +124,21 @@ class Planner:
         self.compiler.begin()
         graph, compiler = self.graph, self.compiler
         compiler.strategy = None
-        compiler.as_written = spec.changes_nothing or graph is self._written
+        # As the user wrote it nothing is written over, so that with such loops it is the graph that is compiled.
+        is_as_written = graph is self._written and not written_over(graph, compiler.takers)
+        compiler.as_written = spec.changes_nothing or is_as_written
         if spec.plan is not None or spec.changes_nothing:
             compiler.strategy = spec.plan.compile_options if spec.plan is not None else ()
         alias_bytes = self.donations.shared_bytes
-        platform, judge = compiler.platform, compiler.judge
+        platform, judge, takers = compiler.platform, compiler.judge, compiler.takers
+        replayed = functools.partial(
+            replay, graph, alias_bytes=alias_bytes, platform=platform, judge=judge, takers=takers
+        )
         if spec.plan is not None:
-            outcome = replay(graph, spec.plan.decisions, alias_bytes=alias_bytes, platform=platform, judge=judge)
+            outcome = replayed(spec.plan.decisions)
         elif spec.limit_bytes is None or (self._spread and judge(graph) <= spec.limit_bytes):
             # What fits as it is on each of several devices stays as it is.
-            outcome = replay(graph, (), alias_bytes=alias_bytes, platform=platform, judge=judge)
+            outcome = replayed(())
         else:
             if self._spread:  # a device holds a part of arguments and results: the rest is as if it were donated
                 each = compiler.candidate(graph).peak
@@ -136,11 +151,19 @@ class Planner:
                 spec.options,
                 compiler.options,
                 is_spread=self._spread,
+                takers=takers,
             )
-            return _searched(graph, asked, compiler, began, lambda planned: self._tuned(planned, spec))
-        return self._tuned(
+            return _searched(graph, asked, compiler, began, lambda planned: self._finished(planned, spec))
+        return self._finished(
             _planned(outcome, spec.limit_bytes, compiler, self.donated, began, is_spread=self._spread), spec
         )
+
+    def _finished(self, planned: Planned, spec: Spec) -> Planned:
+        """Returns the program tuned, its plan telling what becomes of donated arguments in its loops."""
+        told: tuple[str, ...] = ()
+        if planned.graph is not self.graph or not self.compiler.as_written:
+            told = self.donations.written_over(planned.graph, self._names)
+        return self._tuned(replace(planned, plan=replace(planned.plan, notes=(*planned.plan.notes, *told))), spec)
 
     def _tuned(self, planned: Planned, spec: Spec) -> Planned:
         """Returns the program under the strategy of XLA's own that measurement finds fastest, where that was asked."""
@@ -169,7 +192,8 @@ def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
     graph = prepared_graph(closed, platform)  # nothing is held: the program around would have to keep the barriers
     specs = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in graph.inputs]
 
-    def build(candidate: Graph | None, options: dict[str, Any]) -> Any:
+    def build(candidate: Graph | None, options: dict[str, Any], takers: Takers) -> Any:
+        del takers  # the program around owns the arguments
         return jax.jit(lambda *xs: evaluate(candidate or graph, xs), compiler_options=options)
 
     compiler = Compiler(build, lambda f: f.lower(*specs), graph, platform, None, True)
@@ -220,6 +244,7 @@ def _searched(
         platform=asked.platform,
         options=asked.options,
         judge=compiler.judge,
+        takers=asked.takers,
     )
     planned = finish(_planned(outcome, asked.limit_bytes, compiler, asked.donated, began, is_spread=asked.is_spread))
     memory.keep(planned.plan, planned.graph, planned.candidate.peak)

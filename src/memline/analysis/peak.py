@@ -2,15 +2,16 @@
 
 A value that gets a buffer holds it from the node that makes it to the last node that reads it.
 Arguments and results hold theirs throughout, as XLA allocates them. A loop holds its accumulators and
-stacked results, and inside it what its body holds at its worst. Values that a kernel computes in
-passing hold nothing; views share their operand's buffer; an elementwise kernel writes over an operand
-that it is the last to read.
+stacked results, and inside it what its body holds at its worst. A donated argument that a loop's result
+takes over, and that the loop cannot write over, is copied. Values that a kernel computes in passing hold
+nothing; views share their operand's buffer; an elementwise kernel writes over an operand that it is the
+last to read.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -29,6 +30,7 @@ from memline.analysis.products import copied_operands
 from memline.analysis.schedule import run_order
 from memline.analysis.workspace import scratch_bytes
 from memline.ir.graph import Graph, Loop, Node, Op, Value
+from memline.ir.inplace import NO_TAKERS, Takers, reads_first, takeovers, written_over
 
 _SIZE = attrgetter("size_bytes")
 _IS_NEW = jax.__version_info__ >= (0, 11)
@@ -92,21 +94,39 @@ class Peak:
         return sum(over.values())
 
 
-def peak_of(graph: Graph, fusion: FusionModel, alias_bytes: int = 0) -> Peak:
-    """Returns the planned use of memory of a graph; `alias_bytes` of the arguments are donated to results."""
+def peak_of(graph: Graph, fusion: FusionModel, alias_bytes: int = 0, takers: Takers = NO_TAKERS) -> Peak:
+    """Returns the planned use of memory of a graph.
+
+    Args:
+      graph: the program.
+      fusion: what the backend fuses.
+      alias_bytes: the bytes of arguments that are donated to results.
+      takers: which result takes over which of them.
+    """
     arguments = sum(v.size_bytes for v in graph.inputs) + sum(c.size_bytes for c in graph.consts)
     made = {v for v in graph.outputs if v in graph.producer}
     passed = [v for v in graph.outputs if v not in graph.producer]
     outputs = sum(v.size_bytes for v in made) + sum(v.size_bytes for v in passed)
     fixed = arguments + outputs - alias_bytes
-    walker = _Walker(fusion)
+    copied: dict[Node, list[Value]] = {}
+    for each in takeovers(graph, takers):
+        if each.objection:
+            copied.setdefault(each.loop, []).append(each.argument)
+    read_first = frozenset(loop for loop, over in written_over(graph, takers).items() if reads_first(loop, over))
+    walker = _Walker(fusion, copied, read_first)
     walker.walk(graph, fixed, (), (), (), held=frozenset(made))
     return Peak(arguments, outputs, alias_bytes, tuple(walker.moments))
 
 
 class _Walker:
-    def __init__(self, fusion: FusionModel) -> None:
+    def __init__(
+        self, fusion: FusionModel, copied: Mapping[Node, Sequence[Value]], read_first: frozenset[Loop]
+    ) -> None:
         self.fusion = fusion
+        self.copied = copied
+        """The donated arguments that are copied before a loop begins to fill their memory."""
+        self.read_first = read_first
+        """The loops that copy all chunks of a step before they write anything over them."""
         self.moments: list[Moment] = []
 
     def walk(
@@ -129,7 +149,7 @@ class _Walker:
         live: dict[Value, int] = {}
         if loop is not None:  # chunks that the body copies out of what it slices
             for v in graph.inputs[1 : 1 + len(loop.sliced)]:
-                if v in buffers and v in last_use:
+                if (v in buffers or loop in self.read_first) and v in last_use:
                     live[v] = v.size_bytes
         total = sum(live.values())
         ends: dict[int, list[Value]] = {}
@@ -142,6 +162,7 @@ class _Walker:
                 for v in node.outputs
                 if v in buffers and root(v) == v and v not in held and v not in in_place and v not in inputs
             }
+            new.update((v, v.size_bytes) for v in self.copied.get(node, ()))
             dying = [v for v in ends.get(index, ()) if v in live]
             reused = 0
             if is_elementwise(node) and not _is_written_into(graph, node):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from jax import lax
 
 from memline import compat
 from memline.ir.graph import Graph, Loop, Op, Value
+from memline.ir.inplace import NO_TAKERS, Takers, read_before, reads_first, written_over
 
 
 def to_jaxpr(graph: Graph) -> Any:
@@ -28,21 +29,39 @@ def to_jaxpr(graph: Graph) -> Any:
     return jax.make_jaxpr(lambda *xs: evaluate(graph, xs))(*args)
 
 
-def evaluate(graph: Graph, args: Sequence[Any]) -> list[Any]:
-    """Computes the graph's outputs from `args`, one array or tracer for each of its inputs."""
+def evaluate(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS) -> list[Any]:
+    """Computes the graph's outputs from `args`, one array or tracer for each of its inputs.
+
+    Args:
+      graph: the program.
+      args: its inputs.
+      takers: which result takes over which donated argument; a loop that can write over the argument does.
+    """
+    over = written_over(graph, takers)
     env: dict[Value, Any] = dict(zip(graph.inputs, args, strict=True))
 
     def read(value: Value) -> Any:
         return value.const if value.is_const else env[value]
 
     for node in graph.nodes:
+        if node in over:
+            env.update(_after_others(graph, node, over[node].values(), env))
         inputs = [read(v) for v in node.inputs]
         if isinstance(node, Loop):
-            outputs = _run_loop(node, inputs)
+            outputs = _run_loop(node, inputs, over.get(node, {}))
         else:
             outputs = _run_bodies(node, inputs) if node.bodies else _run_op(node, inputs)
         env.update(zip(node.outputs, outputs, strict=True))
     return [read(v) for v in graph.outputs]
+
+
+def _after_others(graph: Graph, loop: Loop, old: Collection[Value], env: Mapping[Value, Any]) -> dict[Value, Any]:
+    """Returns the values that a loop writes over as they are when everything else that reads them has run."""
+    others = read_before(graph, loop, old)
+    if not others:
+        return {}
+    tied = (*dict.fromkeys(old), *others)
+    return dict(zip(tied, lax.optimization_barrier([env[v] for v in tied]), strict=True))
 
 
 def _run_op(op: Op, inputs: Sequence[Any]) -> list[Any]:
@@ -66,15 +85,27 @@ def _run_body(body: Graph, *args: Any) -> list[Any]:
     return evaluate(body, args)
 
 
-def _run_loop(loop: Loop, inputs: Sequence[Any]) -> list[Any]:
+def _run_loop(loop: Loop, inputs: Sequence[Any], over: Mapping[int, Value]) -> list[Any]:
+    """Runs a loop; `over` says which of its stacked results start with, and write over, which sliced value."""
     n_sliced, n_carried = len(loop.sliced), len(loop.carried)
     sliced, rest = inputs[:n_sliced], inputs[n_sliced:]
     whole, carried = rest[: len(loop.whole)], list(rest[len(loop.whole) :])
-    stacked = [lax.empty(v.shape, v.dtype) for v in loop.outputs[n_carried:]]
+    old = dict(zip(loop.inputs, sliced, strict=False))
+    stacked = [
+        old[over[place]] if place in over else lax.empty(v.shape, v.dtype)
+        for place, v in enumerate(loop.outputs[n_carried:])
+    ]
+    written = {v: place for place, v in over.items()}
+    first = reads_first(loop, over)
 
     def step(body: Graph, start: Any, size: int, state: Sequence[Any]) -> list[Any]:
-        chunks = [_take(x, start, size, s.axis, s.unit) for x, s in zip(sliced, loop.sliced, strict=True)]
         accumulators, arrays = state[:n_carried], state[n_carried:]
+        # What is written over is read where it is written, or XLA would keep a copy to read from.
+        current = [arrays[written[s.value]] if s.value in written else x
+                   for x, s in zip(sliced, loop.sliced, strict=True)]  # fmt: skip
+        chunks = [_take(x, start, size, s.axis, s.unit) for x, s in zip(current, loop.sliced, strict=True)]
+        if first:
+            chunks = lax.optimization_barrier(chunks)
         results = evaluate(body, [jnp.asarray(start, jnp.int32), *chunks, *whole, *accumulators])
         updated = [
             _put(array, piece, start, s.axis, s.unit)

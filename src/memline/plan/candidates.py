@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from memline.analysis import cost
@@ -19,6 +19,7 @@ from memline.analysis.machine import Machine
 from memline.analysis.peak import Moment, Peak, peak_of
 from memline.analysis.through import may_pass
 from memline.ir.graph import Graph, Loop, Value
+from memline.ir.inplace import Takers
 from memline.passes.defer import defer
 from memline.passes.split import split
 from memline.plan.apply import apply_split, region_of
@@ -34,6 +35,8 @@ _DEAR = 3
 # Beside the largest chunk that fits, chunks about 4, 16 and 64 times smaller are timed: they may stay in a cache.
 _STEPS_TIMED = (0, 2, 4, 6)
 _VECTOR = 16
+# Where no chunk fits, the fastest is taken of those that bring almost as much as the smallest.
+_ALMOST = 0.98
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,13 @@ class Target:
     alias_bytes: int
     fusion: FusionModel
     machine: Machine
+    takers: Takers = field(default_factory=dict)
+    """Which result takes over which donated argument."""
+    at_any_cost: bool = False
+    """Whether a split that does not make the program fit yet shall bring all it can, however slow it is."""
 
     def peak(self, graph: Graph) -> Peak:
-        return peak_of(graph, self.fusion, self.alias_bytes)
+        return peak_of(graph, self.fusion, self.alias_bytes, self.takers)
 
     def seconds(self, graph: Graph, peak: Peak) -> float:
         return cost.seconds(graph, peak, self.fusion, self.machine)
@@ -210,11 +217,17 @@ class _Sizing:
         return sets if sets and is_dear else [nothing, *sets]
 
     def _best_chunk(self, grid: list[int], kept: frozenset[Value]) -> Candidate:
-        """Returns the fastest of the chunks that fit; the smallest chunk if none does."""
+        """Returns the fastest of the chunks that fit; of those that come about as near as any if none does."""
         last = len(grid) - 1
         first = self._first_that_fits(grid, kept)
         tried = [self._try(grid[min(first + step, last)], kept)[0] for step in _STEPS_TIMED]
-        return min(tried, key=lambda c: (c.excess_bytes, c.seconds))
+        best = min(tried, key=lambda c: (c.excess_bytes, c.seconds))
+        if best.fits or self.target.at_any_cost:
+            return best
+        tried += [self._try(grid[max(last - step, 0)], kept)[0] for step in _STEPS_TIMED]
+        gained = _ALMOST * (self.excess_bytes - best.excess_bytes)
+        near = [c for c in tried if self.excess_bytes - c.excess_bytes >= gained]
+        return min(near, key=lambda c: (c.seconds, c.excess_bytes))
 
     def _first_that_fits(self, grid: list[int], kept: frozenset[Value]) -> int:
         """Returns the index of the largest chunk whose loops fit; of the smallest if none does.

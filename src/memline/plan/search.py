@@ -14,6 +14,7 @@ from memline.analysis.fusion import model_for
 from memline.analysis.machine import machine_for
 from memline.analysis.peak import Moment, Peak
 from memline.ir.graph import Graph, Op
+from memline.ir.inplace import NO_TAKERS, Takers
 from memline.ir.scopes import loop_bodies
 from memline.options import Options
 from memline.passes.products import slow_products
@@ -71,6 +72,7 @@ def search(
     platform: str,
     options: Options,
     judge: Judge,
+    takers: Takers = NO_TAKERS,
 ) -> Outcome:
     """Returns the fastest plan found that compiles to at most `limit_bytes`, or the smallest one found.
 
@@ -81,8 +83,9 @@ def search(
       platform: whose fusion model and machine to plan for.
       options: see `memline.Options`.
       judge: compiles a candidate and tells its compiled peak.
+      takers: which result takes over which donated argument.
     """
-    target = Target(limit_bytes, alias_bytes, model_for(platform), machine_for(platform))
+    target = Target(limit_bytes, alias_bytes, model_for(platform), machine_for(platform), takers)
     peak = target.peak(graph)
     whole = _State(graph, (), peak, target.seconds(graph, peak))
     floor: int | None = None
@@ -131,13 +134,21 @@ def search(
     )
 
 
-def replay(graph: Graph, decisions: tuple[Decision, ...], *, alias_bytes: int, platform: str, judge: Judge) -> Outcome:
+def replay(
+    graph: Graph,
+    decisions: tuple[Decision, ...],
+    *,
+    alias_bytes: int,
+    platform: str,
+    judge: Judge,
+    takers: Takers = NO_TAKERS,
+) -> Outcome:
     """Returns the outcome of making given moves, whatever they cost.
 
     Raises:
       PlanError: a move does not apply to the program.
     """
-    target = Target(0, alias_bytes, model_for(platform), machine_for(platform))
+    target = Target(0, alias_bytes, model_for(platform), machine_for(platform), takers)
     whole_peak = target.peak(graph)
     moved = apply_moves(graph, [d.move for d in decisions])
     peak = target.peak(moved)
@@ -203,7 +214,15 @@ def _plan_for(whole: _State, target: Target, asked: Target, options: Options) ->
     if state.peak.total_bytes <= target.limit_bytes:
         faster = _faster(state, target, options)
         return faster or state
-    state = _slimmed(state, target)
+    state = _moved(_slimmed(state, target), target, asked, options)
+    if state.peak.total_bytes <= target.limit_bytes:
+        return state
+    thorough = replace(target, at_any_cost=True)
+    return min(state, _moved(_slimmed(whole, target), thorough, asked, options), key=lambda s: s.peak.total_bytes)
+
+
+def _moved(state: _State, target: Target, asked: Target, options: Options) -> _State:
+    """Returns the state after split upon split, until it fits or nothing helps."""
     for _ in range(options.max_moves):
         if state.peak.total_bytes <= target.limit_bytes:
             break

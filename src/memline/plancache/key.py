@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from memline.analysis.machine import machine_for
 from memline.devices import thread_count
 from memline.ir.codec import digest
 from memline.ir.graph import Graph
+from memline.ir.inplace import Takers
 from memline.options import Options
 
 
@@ -38,6 +39,8 @@ class Circumstances:
     """Whether the plan is for a program inside another one."""
     is_spread: bool = False
     """Whether arrays are spread over several devices."""
+    takers: Takers = field(default_factory=dict)
+    """Which result takes over which donated argument."""
 
 
 def key_of(graph: Graph, circumstances: Circumstances) -> str:
@@ -48,6 +51,7 @@ def key_of(graph: Graph, circumstances: Circumstances) -> str:
     """
     asked = {
         **{f.name: getattr(circumstances, f.name) for f in dataclasses.fields(circumstances)},
+        "takers": sorted(circumstances.takers.items()),
         "options": {**dataclasses.asdict(circumstances.options), "plan_cache": None},
         "compiler_options": sorted((name, repr(value)) for name, value in circumstances.compiler_options.items()),
     }
