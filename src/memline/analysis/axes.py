@@ -6,8 +6,8 @@ consumers, until the axis is folded (an accumulator), leaves as a result (stacke
 (an escape: stacked, then used whole). An op takes part along one dim only; a value that is also wanted
 along another axis, or whole, is stored whole and read from there by a later stage.
 
-An axis passes through a loop of the user's where the loop's body keeps it parallel, or where it is the axis
-of the loop's own steps (`analysis.through`). Such a loop goes through its steps in one direction, and the
+An axis passes through a loop, a `while` or a `cond` of the user's where what it runs keeps it parallel, or where it
+is the axis of the loop's own steps (`analysis.through`). Such a loop goes through its steps in one direction, and the
 stage that it is in with it: a gradient's backward pass makes a stage that runs backward.
 
 A stage is one loop over the axis. Whatever needs the whole of something that stage s makes runs in
@@ -51,8 +51,8 @@ class Region:
     """The values that the region makes in pieces."""
     dims: dict[Node, Dim]
     """The dim along which each node of the region is cut; a folded one makes it an accumulator."""
-    through: dict[Loop, Through] = field(default_factory=dict)
-    """How the split passes through the loops of the region."""
+    through: dict[Node, Through] = field(default_factory=dict)
+    """How the split passes through the nodes of the region that run graphs."""
     running: dict[tuple[Op, int], Running] = field(default_factory=dict)
     """The operands (op, position) that are read while the maximum behind them still runs; see `passes.defer`."""
     rescaled: dict[Op, tuple[Rescale, ...]] = field(default_factory=dict)
@@ -189,17 +189,17 @@ class Region:
             if maker is not None and self.stage[maker] == stage:
                 yield maker
 
-    def merged(self, loop: Loop) -> Merges:
-        """Returns how the results of a loop of the region are merged, by position: those that something needs."""
-        if self.through[loop].is_sequential:
-            return self.through[loop].merged
-        read = (v in self.graph.consumers or v in self.graph.outputs for v in loop.outputs)
+    def merged(self, node: Node) -> Merges:
+        """Returns how the results of a node that runs graphs are merged, by position: those that something needs."""
+        if self.through[node].is_sequential:
+            return self.through[node].merged
+        read = (v in self.graph.consumers or v in self.graph.outputs for v in node.outputs)
         is_read = dict(enumerate(read))
-        return {at: merge for at, merge in self.through[loop].merged.items() if is_read[at]}
+        return {at: merge for at, merge in self.through[node].merged.items() if is_read[at]}
 
     def folds(self, node: Node) -> bool:
         """Whether a node of the region makes an accumulator."""
-        return bool(self.merged(node)) if isinstance(node, Loop) else self.dims[node].fold is not None
+        return bool(self.merged(node)) if node.bodies else self.dims[node].fold is not None
 
     @cached_property
     def _folds(self) -> dict[int, list[Node]]:
@@ -241,7 +241,7 @@ class _Growth:
         self.small_bytes = small_bytes
         self.along: dict[Value, Along] = {}
         self.dims: dict[Node, Dim] = {}
-        self.through: dict[Loop, Through] = {}
+        self.through: dict[Node, Through] = {}
         self.expanded: set[Value] = set()
         self.queue: deque[tuple[Value, Along, bool]] = deque()
 
@@ -284,7 +284,8 @@ class _Growth:
 
     def _dim(self, node: Node, along: Along, *, operand: int | None = None, result: int | None = None) -> Dim | None:
         """Returns the node's dim that holds this operand or result axis, in steps of the region's length."""
-        if isinstance(node, Op):
+        if not node.bodies:
+            assert isinstance(node, Op)
             return dim_of_op(node, along, self.steps, operand=operand, result=result)
         through = way_through(node, along, self.steps, operand=operand, result=result)
         if through is None:
