@@ -115,6 +115,14 @@ PASSING: dict[str, tuple[Any, dict[int, Merge]]] = {
         ),
         {1: CARRY},
     ),
+    "a branch": (scan(lambda h, w: (lax.cond(w[0, 0] > 0, jnp.sin, jnp.cos, h), None)), {}),
+    "a while loop": (
+        scan(
+            lambda h, w: (lax.while_loop(lambda c: c[0] < w[0, 0], lambda c: (c[0] + 1, c[1] * 2), (0.0, h))[1], None)
+        ),
+        {},
+    ),
+    "rows that become constants": (scan(lambda c, w: ((c[0] * c[1], c[0]), None), jnp.sin), {}),
     "rows mapped": (scan(lambda h, w: (lax.map(lambda row: jnp.tanh(row @ w), h), None)), {}),
     "random keys": (
         scan(
@@ -178,8 +186,11 @@ BLOCKED: dict[str, Any] = {
     "the end of an inner run along the axis": scan(lambda h, w: (h * 2, inner_run(h, w)[0])),
     "the axis turned": scan(lambda h, w: (h[::-1], None)),
     "a cumulative sum along the axis": scan(lambda h, w: (jnp.cumsum(h, 0), None)),
-    "a branch": scan(lambda h, w: (lax.cond(w[0, 0] > 0, jnp.sin, jnp.cos, h), None)),
-    "a while loop": scan(lambda h, w: (lax.while_loop(lambda g: g[0, 0] < 1, lambda g: g + 1, h), None)),
+    "a branch that folds": scan(lambda h, w: (lax.cond(w[0, 0] > 0, jnp.sin, lambda h: h - h.mean(0), h), None)),
+    "a branch that a piece decides": scan(lambda h, w: (lax.cond(h[0, 0] > 0, jnp.sin, jnp.cos, h), None)),
+    "a while loop that a piece stops": scan(
+        lambda h, w: (lax.while_loop(lambda g: g[0, 0] < 1, lambda g: g + 1, h), None)
+    ),
 }
 
 

@@ -257,7 +257,7 @@ class _Growth:
     def _visit(self, v: Value, along: Along, forward: bool) -> None:
         if v not in self.along:
             maker = self.graph.producer.get(v)
-            if maker is None or maker in self.dims:
+            if maker is None or (maker in self.dims and not maker.bodies):
                 return
             if v.size_bytes <= self.small_bytes and not forward:
                 return
@@ -266,13 +266,11 @@ class _Growth:
             return
         self.expanded.add(v)
         for node, position in self.graph.consumers.get(v, ()):
-            if node not in self.dims:
-                consumer_dim = self._dim(node, self.along[v], operand=position)
-                if consumer_dim is not None:
-                    self._join(node, consumer_dim)
+            if node not in self.dims or (node.bodies and piece_of(self.dims[node], position) is None):
+                self._join(node, self._dim(node, self.along[v], operand=position))
 
     def _join(self, node: Node, dim: Dim | None) -> None:
-        if dim is None or node in self.dims:
+        if dim is None:
             return
         self.dims[node] = dim
         for member in dim.operands:
@@ -287,7 +285,8 @@ class _Growth:
         if not node.bodies:
             assert isinstance(node, Op)
             return dim_of_op(node, along, self.steps, operand=operand, result=result)
-        through = way_through(node, along, self.steps, operand=operand, result=result)
+        beside = self.through.get(node)
+        through = way_through(node, along, self.steps, operand=operand, result=result, beside=beside)
         if through is None:
             return None
         self.through[node] = through

@@ -31,6 +31,12 @@ from memline.ir.text import node_name
 from memline.rules import table
 from memline.rules.table import Dim, Member
 
+_BIG = 4
+"""Values of at least one such part of the biggest are big."""
+
+Seed = tuple[bool, int, Along]
+"""Whether it is an operand, not a result; its position; how it is to run along the axis."""
+
 
 @dataclass(frozen=True, eq=False)
 class Through:
@@ -47,6 +53,8 @@ class Through:
     """The outputs, by body and position, that are made whole, the same for every chunk, and leave in pieces."""
     is_sequential: bool = False
     """Whether the axis is that of the loop's own steps: a chunk is a shorter run, and its carries go on."""
+    seeds: frozenset[Seed] = frozenset()
+    """What was asked to run along the axis; the rest follows."""
 
     @property
     def wants_place(self) -> bool:
@@ -66,7 +74,7 @@ class Through:
         return piece_of(self.dims[node], position) is not None and node.inputs[position] not in self.along
 
 
-_KNOWN: WeakKeyDictionary[Node, dict[tuple[bool, int, Along, int], Through | str]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Node, dict[tuple[frozenset[Seed], int], Through | str]] = WeakKeyDictionary()
 """By node: the ways through it that were looked for, or what stands in the way."""
 
 
@@ -76,50 +84,74 @@ def may_pass(node: Node) -> bool:
 
 
 def way_through(
-    node: Node, along: Along, steps: int, *, operand: int | None = None, result: int | None = None
+    node: Node,
+    along: Along,
+    steps: int,
+    *,
+    operand: int | None = None,
+    result: int | None = None,
+    beside: Through | None = None,
 ) -> Through | None:
-    """Returns how a split along an axis of one operand or result passes through what a node runs.
+    """Returns how a split along an axis of one operand or result passes through what a node runs; None if it cannot.
 
-    None where it cannot. The node is a loop, or an opened `while` or `cond`.
+    Args:
+      node: a loop, or an opened `while` or `cond`.
+      along: the axis, and how it is counted.
+      steps: how many steps it has.
+      operand: the position of the operand.
+      result: or else that of the result.
+      beside: a way that is taken already, with which this one is to be one.
 
     Raises:
       RescaleError: it can, in steps longer than `steps` to the axis.
     """
-    found = _way(node, along, steps, operand, result)
+    found = _way(node, along, steps, operand, result, beside)
     return found if isinstance(found, Through) else None
 
 
 def obstacle(node: Node) -> str | None:
-    """Returns what keeps splits from passing through a node that runs graphs; None where they pass.
+    """Returns what keeps splits from passing through a node that runs graphs; None where one passes.
 
-    It is told of the longest axis of the biggest of what the node takes and gives.
+    The big values that the node takes and gives are looked at; it is told of the longest axis of the biggest.
     """
     places = [(v, at, None) for at, v in enumerate(node.inputs)] + [(v, None, at) for at, v in enumerate(node.outputs)]
-    v, operand, result = max(places, key=lambda place: place[0].size_bytes)
+    places.sort(key=lambda place: -place[0].size_bytes)
     why = None
-    for axis in sorted(range(v.ndim), key=lambda axis: -v.shape[axis]):
-        try:
-            found = _way(node, Along(axis, 1), v.shape[axis], operand, result)
-        except RescaleError:
-            return None
-        if isinstance(found, Through):
-            return None
-        why = why or found
+    for v, operand, result in places:
+        if v.size_bytes * _BIG < places[0][0].size_bytes:
+            break
+        for axis in sorted(range(v.ndim), key=lambda axis: -v.shape[axis]):
+            try:
+                found = _way(node, Along(axis, 1), v.shape[axis], operand, result)
+            except RescaleError:
+                return None
+            if isinstance(found, Through):
+                return None
+            why = why or found
     return why
 
 
-def _way(node: Node, along: Along, steps: int, operand: int | None, result: int | None) -> Through | str:
+def _way(
+    node: Node, along: Along, steps: int, operand: int | None, result: int | None, beside: Through | None = None
+) -> Through | str:
     """Returns the way through a node, or what stands in it."""
     if not may_pass(node):
         return "it is in chunks already"
+    if beside is not None and beside.is_sequential:
+        return "it is cut along its steps"
     is_operand, position = operand is not None, operand if operand is not None else result
     assert position is not None
-    key = (is_operand, position, along, steps)
+    seeds = frozenset([(is_operand, position, along)])
+    alone = beside is None
+    if beside is not None:
+        seeds |= beside.seeds
+    key = (seeds, steps)
     known = _KNOWN.setdefault(node, {})
     if key not in known:
-        of_steps = _along_steps(node, is_operand, position, along, steps) if isinstance(node, Loop) else None
+        may_run = alone and isinstance(node, Loop)
+        of_steps = _along_steps(node, is_operand, position, along, steps) if may_run else None
         try:
-            known[key] = of_steps or _Growth(node, steps).run(is_operand, position, along)
+            known[key] = of_steps or _Growth(node, steps).run(seeds)
         except BlockedError as blocked:
             known[key] = str(blocked)
     return known[key]
@@ -185,19 +217,20 @@ class _Growth:
         """What a `while` goes on by."""
         return self.node.bodies[0].outputs[0] if self.node.kind == "while" else None
 
-    def run(self, is_operand: bool, position: int, along: Along) -> Through:
-        seed = [port for port in self.ports if position == (port.operand if is_operand else port.result)]
-        if not seed:
-            raise BlockedError("it says which branch is taken")
-        self._pass(seed[0], along)
+    def run(self, seeds: frozenset[Seed]) -> Through:
+        for is_operand, position, along in seeds:
+            ports = [port for port in self.ports if position == (port.operand if is_operand else port.result)]
+            if not ports:
+                raise BlockedError("it says which branch is taken")
+            self._pass(ports[0], along)
         while self.queue:
             self._visit(*self.queue.popleft())
         self._check_alignment()
         ends = self._ends()
         merged = merges_of(self.node, self.along, self.dims, {n: t.merged for n, t in self.inner.items()}, ends)
-        if not self.along:
-            raise BlockedError("it is the same for every chunk")
         dim = self._dim_outside()
+        if not dim.results and all(merge is Merge.SAME for merge in merged.values()):
+            raise BlockedError("it is the same for every chunk")
         if not can_be_cut(self.node, dim):
             raise BlockedError("the axis is too long, or spread over devices")
         taken = {
@@ -206,7 +239,7 @@ class _Growth:
             for at, end in enumerate(of_body)
             if end is not None and self.node.bodies[body].outputs[at] not in self.along
         }
-        return Through(dim, self.along, self.dims, self.inner, merged, taken)
+        return Through(dim, self.along, self.dims, self.inner, merged, taken, seeds=seeds)
 
     def _want(self, v: Value, along: Along) -> None:
         self.queue.append((v, along))
@@ -250,16 +283,18 @@ class _Growth:
                 raise BlockedError("the number of its step is a scalar")
             self._mark(v, along)
             return
-        if maker in self.dims:
+        if maker in self.dims and not maker.bodies:
             raise BlockedError(f"{node_name(maker)} folds the axis")
         dim = self._dim(maker, along, result=maker.outputs.index(v))
+        if dim is None and maker in self.dims:
+            raise BlockedError(f"{node_name(maker)} folds the axis")
         if dim is not None:  # else pieces of it are cut where they are read, if it is the same for every chunk
             self._join(maker, dim)
 
     def _mark(self, v: Value, along: Along) -> None:
         self.along[v] = along
         for node, position in self.consumers.get(v, ()):
-            if node in self.dims:
+            if node in self.dims and (not node.bodies or piece_of(self.dims[node], position) is not None):
                 continue
             dim = self._dim(node, along, operand=position)
             if dim is None:
@@ -278,15 +313,17 @@ class _Growth:
             self._want(node.inputs[member.position], Along(member.axis, member.unit))
         for member in dim.results:
             v, along = node.outputs[member.position], Along(member.axis, member.unit)
-            if self.along.setdefault(v, along) != along:
+            if self.along.get(v, along) != along:
                 raise BlockedError(f"{v.name} is wanted along two axes")
-            self._mark(v, along)
+            if v not in self.along:
+                self._mark(v, along)
 
     def _dim(self, node: Node, along: Along, *, operand: int | None = None, result: int | None = None) -> Dim | None:
         if not node.bodies:
             assert isinstance(node, Op)
             return dim_of_op(node, along, self.steps, operand=operand, result=result)
-        through = way_through(node, along, self.steps, operand=operand, result=result)
+        beside = self.inner.get(node)
+        through = way_through(node, along, self.steps, operand=operand, result=result, beside=beside)
         if through is None or (through.is_sequential and node.carried):
             return None  # a shorter run begins with what the run before ends with, in the same step of this loop
         self.inner[node] = through
