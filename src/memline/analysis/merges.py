@@ -214,6 +214,8 @@ class _Walk:
     def _linear(self, op: Op, marks: list[int | None]) -> int:
         if op.kind in _SUMS and len(op.inputs) == 2:
             return self._sum(op, marks)
+        if _is_identity(op) and marks[0] is not None:
+            return marks[0]
         parts = [mark == _PART for mark in marks]
         if any(mark not in (None, _PART) for mark in marks) or sum(parts) != 1:
             raise _reads_a_part(op)
@@ -223,6 +225,8 @@ class _Walk:
         if op.kind in _PRODUCTS and (_is_inexact(part) or part.dtype == op.outputs[0].dtype):
             return _PART  # an integer that wrapped around in the sum would not in a wider product
         if op.kind == "div" and parts[0] and _is_inexact(part):
+            return _PART
+        if op.kind == "pad" and parts[0] and fill_of(self.body, op.inputs[1]) == 0:
             return _PART
         raise _reads_a_part(op)
 
@@ -235,6 +239,10 @@ class _Walk:
             carry, mark = (op.inputs[0], first) if second == _PART else (op.inputs[1], second)
             if mark is not None:
                 return mark
+            maker = self.body.producer.get(carry)
+            while isinstance(maker, Op) and _is_identity(maker):
+                carry = maker.inputs[0]
+                maker = self.body.producer.get(carry)
             if carry in self.carry:
                 raise _CarriesParts(self.carry[carry])
         raise _reads_a_part(op)
@@ -254,6 +262,11 @@ def _adds_up(dim: Dim) -> bool:
 
 def _is_inexact(v: Value) -> bool:
     return jnp.issubdtype(v.dtype, np.inexact)
+
+
+def _is_identity(op: Op) -> bool:
+    """Whether an op only takes the weak type from a number, as the first addition to a count does."""
+    return op.kind == "convert_element_type" and op.inputs[0].dtype == op.outputs[0].dtype
 
 
 def _is_float_to_float(op: Op) -> bool:
