@@ -25,7 +25,7 @@ from typing import Any
 
 from memline.analysis.compared import compared_later
 from memline.analysis.links import Along, RescaleError, dim_of_op, piece_of
-from memline.analysis.merges import Merges
+from memline.analysis.merges import Merge, Merges
 from memline.analysis.running import Rescale, Running
 from memline.analysis.through import Through, way_through
 from memline.ir.graph import Graph, Loop, Node, Op, Value
@@ -86,6 +86,8 @@ class Region:
                         earliest = max(earliest, stage[self.graph.producer[v]])
                     elif isinstance(node, Op) and (node, position) in self.running:
                         earliest = max(earliest, stage[self.running[node, position].maximum])
+                    elif self.reads_same(node, position):
+                        earliest = max(earliest, stage[self.graph.producer[v]])
                     else:
                         earliest = max(earliest, whole_after.get(v, 0))
                 wanted = self.direction(node)
@@ -161,6 +163,8 @@ class Region:
             for v, maker in self._feeds[op]:
                 if v not in stored or self.stage[maker] == stage:
                     todo.append(maker)
+            same = (self.graph.producer[v] for at, v in enumerate(op.inputs) if self.reads_same(op, at))
+            todo.extend(maker for maker in same if self.stage[maker] == stage)
         return sorted(needed, key=self._order.__getitem__)
 
     def rerun(self, stage: int, stored: frozenset[Value]) -> list[Loop]:
@@ -196,6 +200,14 @@ class Region:
         read = (v in self.graph.consumers or v in self.graph.outputs for v in node.outputs)
         is_read = dict(enumerate(read))
         return {at: merge for at, merge in self.through[node].merged.items() if is_read[at]}
+
+    def reads_same(self, node: Node, position: int) -> bool:
+        """Whether a node of the region reads whole what every chunk makes alike: it need not wait for other chunks."""
+        v = node.inputs[position]
+        maker = self.graph.producer.get(v)
+        if maker not in self.through or self.piece(node, position) is not None:
+            return False
+        return self.through[maker].merged.get(maker.outputs.index(v)) is Merge.SAME
 
     def folds(self, node: Node) -> bool:
         """Whether a node of the region makes an accumulator."""

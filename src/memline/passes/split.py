@@ -111,7 +111,7 @@ class _Splitter:
                 if (v.is_const and v.ndim == 0) or position in goes_on:
                     continue
                 piece = region.piece(op, position)
-                if region.aligned(op, position) and v in made:
+                if v in made and (region.aligned(op, position) or region.reads_same(op, position)):
                     continue
                 if isinstance(op, Op) and (op, position) in region.running:
                     whole.update(dict.fromkeys(region.running[op, position].whole_operands))
@@ -284,7 +284,7 @@ class _Splitter:
                 return maxima.read(region.running[op, position])
             if piece is not None and (v, piece) in pieces:
                 return pieces[v, piece]
-            if v in made and region.aligned(op, position):
+            if v in made and (region.aligned(op, position) or region.reads_same(op, position)):
                 return made[v]
             return v if piece is not None else whole.get(v, v)
 
