@@ -12,7 +12,8 @@ from jax import lax
 
 from memline.analysis.links import Along, RescaleError
 from memline.analysis.merges import Merge
-from memline.analysis.through import Through, may_pass, way_through
+from memline.analysis.through import may_pass, way_through
+from memline.analysis.ways import Through
 from memline.ir.graph import Loop
 from tests.families import normal
 from tests.ir.loops import scaled_sums
@@ -274,7 +275,7 @@ RUNS: dict[str, tuple[Any, dict[int, Merge]]] = {
 def test_the_axis_of_the_steps(name):
     fun, merged = RUNS[name]
     loop = first_loop(fun, X, WS)
-    where = {"operand": 0} if loop.sliced else {"result": len(loop.carried)}
+    where: dict[str, Any] = {"operand": 0} if loop.sliced else {"result": len(loop.carried)}
     through = way_through(loop, Along(0, 1), STEPS, **where)
     assert through is not None
     assert through.is_sequential

@@ -12,7 +12,8 @@ from jax import lax
 
 from memline.analysis.links import Along
 from memline.analysis.merges import Merge
-from memline.analysis.through import Through, obstacle, way_through
+from memline.analysis.through import obstacle, way_through
+from memline.analysis.ways import Through
 from memline.ir.graph import Op
 from tests.families import normal
 from tests.passes.looping import opened, region_at

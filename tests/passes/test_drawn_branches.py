@@ -95,7 +95,7 @@ def branched(draw: st.DrawFn) -> tuple[str, Program]:
             def run(h: Any, w: Any) -> Any:
                 for name in steps[at]:
                     h = STEPS[name](h, w, h)
-                return h, jnp.resize(STACKED[stacked[at]](h, w).astype(h.dtype), WIDTH) if stacked else h
+                return h, jnp.resize(STACKED[stacked[at]](h, w).astype(h.dtype), (WIDTH,)) if stacked else h
 
             return run
 

@@ -27,7 +27,8 @@ from memline.analysis.compared import compared_later
 from memline.analysis.links import Along, RescaleError, dim_of_op, piece_of
 from memline.analysis.merges import Merge, Merges
 from memline.analysis.running import Rescale, Running
-from memline.analysis.through import Through, way_through
+from memline.analysis.through import way_through
+from memline.analysis.ways import Through
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.rules import folds
 from memline.rules.table import Dim

@@ -24,55 +24,15 @@ from operator import attrgetter
 from weakref import WeakKeyDictionary
 
 from memline.analysis.links import Along, BlockedError, RescaleError, can_be_cut, dim_of_op, piece_of
-from memline.analysis.merges import Ends, Merge, Merges, merges_of
+from memline.analysis.merges import Ends, Merge, merges_of
 from memline.analysis.ports import Port, ports_of
+from memline.analysis.ways import Seed, Through
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.ir.text import node_name
-from memline.rules import table
 from memline.rules.table import Dim, Member
 
 _BIG = 4
 """Values of at least one such part of the biggest are big."""
-
-Seed = tuple[bool, int, Along]
-"""Whether it is an operand, not a result; its position; how it is to run along the axis."""
-
-
-@dataclass(frozen=True, eq=False)
-class Through:
-    """How a split passes through a node that runs graphs; values and nodes are those of its bodies."""
-
-    dim: Dim
-    """The node's operands and results that run along the axis."""
-    along: dict[Value, Along]
-    dims: dict[Node, Dim]
-    inner: dict[Node, Through]
-    merged: Merges
-    """What becomes of the node's other results, by position: each chunk makes a part, or all make the same."""
-    taken: dict[tuple[int, int], Along] = field(default_factory=dict)
-    """The outputs, by body and position, that are made whole, the same for every chunk, and leave in pieces."""
-    is_sequential: bool = False
-    """Whether the axis is that of the loop's own steps: a chunk is a shorter run, and its carries go on."""
-    seeds: frozenset[Seed] = frozenset()
-    """What was asked to run along the axis; the rest follows."""
-
-    @property
-    def wants_place(self) -> bool:
-        """Whether the bodies must know where along the axis their chunk begins."""
-        for node, dim in self.dims.items():
-            if any(self.is_cut_inside(node, position) for position in range(len(node.inputs))):
-                return True
-            if node.bodies:
-                if self.inner[node].wants_place:
-                    return True
-            elif isinstance(node, Op) and dim.fold is None and table.local_rule(node.primitive) is not None:
-                return True
-        return bool(self.taken)
-
-    def is_cut_inside(self, node: Node, position: int) -> bool:
-        """Whether a node reads pieces of something that the body has whole."""
-        return piece_of(self.dims[node], position) is not None and node.inputs[position] not in self.along
-
 
 _KNOWN: WeakKeyDictionary[Node, dict[tuple[frozenset[Seed], int], Through | str]] = WeakKeyDictionary()
 """By node: the ways through it that were looked for, or what stands in the way."""
@@ -142,14 +102,14 @@ def _way(
     is_operand, position = operand is not None, operand if operand is not None else result
     assert position is not None
     seeds = frozenset([(is_operand, position, along)])
-    alone = beside is None
     if beside is not None:
         seeds |= beside.seeds
     key = (seeds, steps)
     known = _KNOWN.setdefault(node, {})
     if key not in known:
-        may_run = alone and isinstance(node, Loop)
-        of_steps = _along_steps(node, is_operand, position, along, steps) if may_run else None
+        of_steps = None
+        if beside is None and isinstance(node, Loop):
+            of_steps = _along_steps(node, is_operand, position, along, steps)
         try:
             known[key] = of_steps or _Growth(node, steps).run(seeds)
         except BlockedError as blocked:

@@ -11,7 +11,7 @@ from jax import lax
 
 from memline import compat
 from memline.analysis.links import Along, piece_of
-from memline.analysis.through import Through
+from memline.analysis.ways import Through
 from memline.ir.build import Builder, rebuilt
 from memline.ir.graph import Graph, Loop, Node, Op, Source, Value
 from memline.rules import table
