@@ -26,7 +26,7 @@ def function_of(eqn: Any) -> Any:
 
     >>> function_of(jax.make_jaxpr(jax.numpy.sin)(1.0).eqns[0])
     """
-    library = getattr(eqn.primitive.impl, "__module__", "").partition(".")[0]
+    library = (getattr(eqn.primitive.impl, "__module__", None) or "").partition(".")[0]
     if eqn.primitive.name not in _FUNCTIONS.get(library, ()):
         return None
     fun = functools.partial(eqn.primitive.impl, **eqn.params)
