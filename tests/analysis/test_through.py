@@ -330,3 +330,14 @@ def test_scans_of_one_step_and_of_none():
     assert through is not None
     assert through.merged == {1: SUM}
     assert not loops(opened(fun, X, WS[:0]))
+
+
+def test_bodies_of_many_ops():
+    """More of them than calls may be in each other."""
+
+    def step(h: Any, w: Any) -> tuple[Any, Any]:
+        for _ in range(600):
+            h = jnp.sin(h)
+        return h, None
+
+    assert way(scan(step), X, WS) is not None

@@ -158,6 +158,9 @@ class _Growth:
     inner: dict[Node, Through] = field(default_factory=dict)
     passed: dict[Port, Along] = field(default_factory=dict)
     queue: deque[tuple[Value, Along]] = field(default_factory=deque)
+    """What is wanted in pieces, and not looked at yet."""
+    marked: deque[Value] = field(default_factory=deque)
+    """What is in pieces, and whose readers are not looked at yet."""
 
     def __post_init__(self) -> None:
         self.ports = ports_of(self.node)
@@ -183,8 +186,11 @@ class _Growth:
             if not ports:
                 raise BlockedError("it says which branch is taken")
             self._pass(ports[0], along)
-        while self.queue:
-            self._visit(*self.queue.popleft())
+        while self.marked or self.queue:
+            if self.marked:
+                self._spread(self.marked.popleft())
+            else:
+                self._visit(*self.queue.popleft())
         self._check_alignment()
         ends = self._ends()
         merged = merges_of(self.node, self.along, self.dims, {n: t.merged for n, t in self.inner.items()}, ends)
@@ -230,7 +236,7 @@ class _Growth:
                 self._pass(port, along)
 
     def _visit(self, v: Value, along: Along) -> None:
-        """Has a body make or take a value in pieces, and all that reads it with it."""
+        """Has a body make or take a value in pieces."""
         if v.is_const:
             return  # pieces of it are cut where they are read
         if v in self.along:
@@ -253,6 +259,11 @@ class _Growth:
 
     def _mark(self, v: Value, along: Along) -> None:
         self.along[v] = along
+        self.marked.append(v)
+
+    def _spread(self, v: Value) -> None:
+        """Has all that reads a value in pieces work on pieces, and all that the value goes on as."""
+        along = self.along[v]
         for node, position in self.consumers.get(v, ()):
             if node in self.dims and (not node.bodies or piece_of(self.dims[node], position) is not None):
                 continue
