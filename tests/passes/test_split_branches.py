@@ -161,6 +161,14 @@ def branch_loss(x: Any, w: Any) -> Any:
     return (h**2).sum()
 
 
+def read_in_the_chunk(x: Any, w: Any) -> Any:
+    """What every chunk makes alike is read in the chunk, but for what totals and buffers begin with."""
+    h, count, v = turns(lambda h, n, v: (layer(h, v), n + 1, v @ w), jnp.sin(x), 0, w)
+    h, total, first = turns(lambda g, t, a: (g @ v + count, t + g.sum(0), a * 0.5), h, v[0], v)
+    gathered = first.at[jnp.arange(x.shape[0]) % WIDTH].add(h)
+    return h, total, gathered, lax.cond(v[0, 0] > 9, layer, lambda h, w: h - w[0], h, first)
+
+
 def forward_derivative(x: Any, w: Any) -> Any:
     return jax.jvp(lambda x: stopping(x, w)[0], (x,), (jnp.cos(x),))
 
@@ -180,6 +188,7 @@ PROGRAMS: dict[str, tuple[Any, int]] = {
     "in each other": (in_each_other, 2),
     "never meeting": (never_meeting, 2),
     "stages": (stages, 1),
+    "read in the chunk": (read_in_the_chunk, 3),
     "gradient of branches": (jax.value_and_grad(branch_loss, (0, 1)), 1),
     "forward derivative": (forward_derivative, 1),
 }

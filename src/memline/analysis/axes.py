@@ -25,7 +25,7 @@ from typing import Any
 
 from memline.analysis.compared import compared_later
 from memline.analysis.links import Along, RescaleError, dim_of_op, piece_of
-from memline.analysis.merges import Merge, Merges
+from memline.analysis.merges import GOING_ON, Merge, Merges
 from memline.analysis.running import Rescale, Running
 from memline.analysis.through import way_through
 from memline.analysis.ways import Through
@@ -203,12 +203,24 @@ class Region:
         return {at: merge for at, merge in self.through[node].merged.items() if is_read[at]}
 
     def reads_same(self, node: Node, position: int) -> bool:
-        """Whether a node of the region reads whole what every chunk makes alike: it need not wait for other chunks."""
+        """Whether a node of the region reads whole what every chunk makes alike: it need not wait for other chunks.
+
+        What an accumulator begins with is wanted before the first chunk.
+        """
         v = node.inputs[position]
         maker = self.graph.producer.get(v)
         if maker not in self.through or self.piece(node, position) is not None:
             return False
+        if self.dims[node].fold is not None or position in self.goes_on(node):
+            return False
         return self.through[maker].merged.get(maker.outputs.index(v)) is Merge.SAME
+
+    def goes_on(self, node: Node) -> set[int]:
+        """Returns which operands of a node are carries that chunks begin with as the accumulators have it."""
+        if not node.bodies:
+            return set()
+        first = len(node.inputs) - len(node.carried)
+        return {first + at for at, merge in self.merged(node).items() if merge in GOING_ON}
 
     def folds(self, node: Node) -> bool:
         """Whether a node of the region makes an accumulator."""
@@ -299,7 +311,12 @@ class _Growth:
             assert isinstance(node, Op)
             return dim_of_op(node, along, self.steps, operand=operand, result=result)
         beside = self.through.get(node)
-        through = way_through(node, along, self.steps, operand=operand, result=result, beside=beside)
+        try:
+            through = way_through(node, along, self.steps, operand=operand, result=result, beside=beside)
+        except RescaleError:
+            if beside is None:
+                raise
+            return None  # not for what may as well be whole
         if through is None:
             return None
         self.through[node] = through

@@ -33,10 +33,9 @@ _SELECTING = frozenset(
 
 def compared_later(region: Region) -> Iterator[Value]:
     """Yields what a later stage of a region compares with a selection of itself, or reads of a `while` that stops."""
-    for node, through in region.through.items():
-        if node.kind == "while" and isinstance(node, Op) and node.bodies[0].outputs[0] in through.along:
-            yield from (v for v in node.outputs if _is_read_later(region, v, region.stage[node]))
     for op in region.dims:
+        if op.kind == "while" and op.bodies[0].outputs[0] in region.through[op].along:
+            yield from (v for v in op.outputs if v in region.along and _is_read_later(region, v, region.stage[op]))
         if op.kind not in _COMPARING or region.stage[op] == 0 or not _is_floating(op.inputs[0]):
             continue
         left, right = (_origins(region.graph, v) for v in op.inputs)

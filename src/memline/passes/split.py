@@ -16,7 +16,6 @@ import numpy as np
 from memline import compat
 from memline.analysis.axes import Region, outside
 from memline.analysis.links import Along
-from memline.analysis.merges import GOING_ON
 from memline.ir.build import Builder
 from memline.ir.dead import drop_dead
 from memline.ir.graph import Graph, Loop, Node, Op, Slice, Source, Stack, Value
@@ -106,7 +105,7 @@ class _Splitter:
         whole: dict[Value, None] = {}
         folded = [op for op in ops if region.folds(op) and region.stage[op] == stage]
         for op in ops:
-            goes_on = self._carries_that_go_on(op) if op in folded or region.is_sequential(op) else ()
+            goes_on = region.goes_on(op) if op in folded or region.is_sequential(op) else ()
             for position, v in enumerate(op.inputs):
                 if (v.is_const and v.ndim == 0) or position in goes_on:
                     continue
@@ -161,16 +160,9 @@ class _Splitter:
             self._finish(op, group)
         self.serial += 1
 
-    def _carries_that_go_on(self, node: Node) -> set[int]:
-        """Returns which operands of a node are carries that chunks begin with as the accumulators have it."""
-        if not node.bodies:
-            return set()
-        first = len(node.inputs) - len(node.carried)
-        return {first + at for at, merge in self.region.merged(node).items() if merge in GOING_ON}
-
     def _first_accumulators(self, node: Node) -> list[Value]:
         if node.bodies:
-            self._place_outside({node.inputs[position] for position in self._carries_that_go_on(node)})
+            self._place_outside({node.inputs[position] for position in self.region.goes_on(node)})
             return first_accumulators(self.builder, node, self.region.merged(node))
         assert isinstance(node, Op)
         fold = folds.fold_named(self.region.dims[node].fold or "")
