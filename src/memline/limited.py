@@ -17,7 +17,7 @@ import jax
 from memline import compat
 from memline.arguments import Signature, Statics, require_arrays, require_hashable
 from memline.errors import ArgumentError
-from memline.ir.emit import evaluate
+from memline.ir.emit import run_program
 from memline.ir.graph import Graph
 from memline.ir.inplace import Takers
 from memline.planning import Planned, Planner, Spec, platform_of
@@ -217,7 +217,7 @@ class LimitedFunction:
             if graph is None:
                 results = compat.evaluate_jaxpr(traced.jaxpr.jaxpr, traced.jaxpr.consts, leaves)
             else:
-                results = evaluate(graph, leaves, takers)
+                results = run_program(graph, leaves, takers)
             return jax.tree.unflatten(traced.out_tree, results)
 
         return run

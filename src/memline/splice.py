@@ -19,7 +19,7 @@ import numpy as np
 
 from memline import compat
 from memline.errors import ArgumentError
-from memline.ir.emit import evaluate
+from memline.ir.emit import run_program
 from memline.planning import Spec, plan_graph
 
 
@@ -93,7 +93,7 @@ def _planned(jaxpr: Any, spec: Spec, platform: str) -> Any:
 
 def _inline(*args: Any, jaxpr: Any, spec: Spec) -> list[Any]:
     """The planned program, traced into the program around it."""
-    return evaluate(_planned(jaxpr, spec, jax.default_backend()), args)
+    return run_program(_planned(jaxpr, spec, jax.default_backend()), args)
 
 
 @functools.lru_cache(maxsize=512)

@@ -12,6 +12,7 @@ from memline.analysis.fusion import CPU, GPU, model_for
 from memline.analysis.keep import keep_order
 from memline.analysis.peak import peak_of
 from memline.ir.graph import Graph
+from memline.ir.text import node_name
 from memline.ir.trace import from_jaxpr, trace
 from memline.passes.split import split
 from memline.plan.apply import region_of
@@ -120,7 +121,7 @@ class TestKeeping:
 
 def test_names_of_nodes_say_where_they_were_written():
     graph = trace(kernel_sums, shape(10))
-    assert cost.node_name(graph.nodes[-1]).startswith("reduce_sum (test_cost.py:")
+    assert node_name(graph.nodes[-1]).startswith("reduce_sum (test_cost.py:")
 
 
 class TestLoopsAndRows:

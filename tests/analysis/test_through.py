@@ -12,7 +12,8 @@ from jax import lax
 
 from memline.analysis.links import Along, RescaleError
 from memline.analysis.merges import Merge
-from memline.analysis.through import Through, may_pass, way_through
+from memline.analysis.through import may_pass, way_through
+from memline.analysis.ways import Through
 from memline.ir.graph import Loop
 from tests.families import normal
 from tests.ir.loops import scaled_sums
@@ -115,6 +116,14 @@ PASSING: dict[str, tuple[Any, dict[int, Merge]]] = {
         ),
         {1: CARRY},
     ),
+    "a branch": (scan(lambda h, w: (lax.cond(w[0, 0] > 0, jnp.sin, jnp.cos, h), None)), {}),
+    "a while loop": (
+        scan(
+            lambda h, w: (lax.while_loop(lambda c: c[0] < w[0, 0], lambda c: (c[0] + 1, c[1] * 2), (0.0, h))[1], None)
+        ),
+        {},
+    ),
+    "rows that become constants": (scan(lambda c, w: ((c[0] * c[1], c[0]), None), jnp.sin), {}),
     "rows mapped": (scan(lambda h, w: (lax.map(lambda row: jnp.tanh(row @ w), h), None)), {}),
     "random keys": (
         scan(
@@ -178,8 +187,11 @@ BLOCKED: dict[str, Any] = {
     "the end of an inner run along the axis": scan(lambda h, w: (h * 2, inner_run(h, w)[0])),
     "the axis turned": scan(lambda h, w: (h[::-1], None)),
     "a cumulative sum along the axis": scan(lambda h, w: (jnp.cumsum(h, 0), None)),
-    "a branch": scan(lambda h, w: (lax.cond(w[0, 0] > 0, jnp.sin, jnp.cos, h), None)),
-    "a while loop": scan(lambda h, w: (lax.while_loop(lambda g: g[0, 0] < 1, lambda g: g + 1, h), None)),
+    "a branch that folds": scan(lambda h, w: (lax.cond(w[0, 0] > 0, jnp.sin, lambda h: h - h.mean(0), h), None)),
+    "a branch that a piece decides": scan(lambda h, w: (lax.cond(h[0, 0] > 0, jnp.sin, jnp.cos, h), None)),
+    "a while loop that a piece stops": scan(
+        lambda h, w: (lax.while_loop(lambda g: g[0, 0] < 1, lambda g: g + 1, h), None)
+    ),
 }
 
 
@@ -263,7 +275,7 @@ RUNS: dict[str, tuple[Any, dict[int, Merge]]] = {
 def test_the_axis_of_the_steps(name):
     fun, merged = RUNS[name]
     loop = first_loop(fun, X, WS)
-    where = {"operand": 0} if loop.sliced else {"result": len(loop.carried)}
+    where: dict[str, Any] = {"operand": 0} if loop.sliced else {"result": len(loop.carried)}
     through = way_through(loop, Along(0, 1), STEPS, **where)
     assert through is not None
     assert through.is_sequential
@@ -318,3 +330,14 @@ def test_scans_of_one_step_and_of_none():
     assert through is not None
     assert through.merged == {1: SUM}
     assert not loops(opened(fun, X, WS[:0]))
+
+
+def test_bodies_of_many_ops():
+    """More of them than calls may be in each other."""
+
+    def step(h: Any, w: Any) -> tuple[Any, Any]:
+        for _ in range(600):
+            h = jnp.sin(h)
+        return h, None
+
+    assert way(scan(step), X, WS) is not None

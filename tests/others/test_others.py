@@ -24,6 +24,7 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "ott": ("ott_sinkhorn", {"iterations": 5}, (600,)),
     "numpyro": ("numpyro_mixture", {"components": 16}, (5_000,)),
     "blackjax": ("blackjax_chains", {"transitions": 2, "leapfrogs": 2}, (256, 500)),
+    "diffrax": ("diffrax_gradient", {"width": 16, "steps": 6}, (1024,)),
     "jraph": ("jraph_messages", {"width": 16}, (500, 20_000)),
 }
 """By package: the module of `benchmarks.others`, the sizes it is built for, and those of its arguments."""

@@ -6,8 +6,8 @@ consumers, until the axis is folded (an accumulator), leaves as a result (stacke
 (an escape: stacked, then used whole). An op takes part along one dim only; a value that is also wanted
 along another axis, or whole, is stored whole and read from there by a later stage.
 
-An axis passes through a loop of the user's where the loop's body keeps it parallel, or where it is the axis
-of the loop's own steps (`analysis.through`). Such a loop goes through its steps in one direction, and the
+An axis passes through a loop, a `while` or a `cond` of the user's where what it runs keeps it parallel, or where it
+is the axis of the loop's own steps (`analysis.through`). Such a loop goes through its steps in one direction, and the
 stage that it is in with it: a gradient's backward pass makes a stage that runs backward.
 
 A stage is one loop over the axis. Whatever needs the whole of something that stage s makes runs in
@@ -25,9 +25,10 @@ from typing import Any
 
 from memline.analysis.compared import compared_later
 from memline.analysis.links import Along, RescaleError, dim_of_op, piece_of
-from memline.analysis.merges import Merges
+from memline.analysis.merges import GOING_ON, Merge, Merges
 from memline.analysis.running import Rescale, Running
-from memline.analysis.through import Through, way_through
+from memline.analysis.through import way_through
+from memline.analysis.ways import Through
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.rules import folds
 from memline.rules.table import Dim
@@ -51,8 +52,8 @@ class Region:
     """The values that the region makes in pieces."""
     dims: dict[Node, Dim]
     """The dim along which each node of the region is cut; a folded one makes it an accumulator."""
-    through: dict[Loop, Through] = field(default_factory=dict)
-    """How the split passes through the loops of the region."""
+    through: dict[Node, Through] = field(default_factory=dict)
+    """How the split passes through the nodes of the region that run graphs."""
     running: dict[tuple[Op, int], Running] = field(default_factory=dict)
     """The operands (op, position) that are read while the maximum behind them still runs; see `passes.defer`."""
     rescaled: dict[Op, tuple[Rescale, ...]] = field(default_factory=dict)
@@ -86,6 +87,8 @@ class Region:
                         earliest = max(earliest, stage[self.graph.producer[v]])
                     elif isinstance(node, Op) and (node, position) in self.running:
                         earliest = max(earliest, stage[self.running[node, position].maximum])
+                    elif self.reads_same(node, position):
+                        earliest = max(earliest, stage[self.graph.producer[v]])
                     else:
                         earliest = max(earliest, whole_after.get(v, 0))
                 wanted = self.direction(node)
@@ -161,6 +164,8 @@ class Region:
             for v, maker in self._feeds[op]:
                 if v not in stored or self.stage[maker] == stage:
                     todo.append(maker)
+            same = (self.graph.producer[v] for at, v in enumerate(op.inputs) if self.reads_same(op, at))
+            todo.extend(maker for maker in same if self.stage[maker] == stage)
         return sorted(needed, key=self._order.__getitem__)
 
     def rerun(self, stage: int, stored: frozenset[Value]) -> list[Loop]:
@@ -189,17 +194,37 @@ class Region:
             if maker is not None and self.stage[maker] == stage:
                 yield maker
 
-    def merged(self, loop: Loop) -> Merges:
-        """Returns how the results of a loop of the region are merged, by position: those that something needs."""
-        if self.through[loop].is_sequential:
-            return self.through[loop].merged
-        read = (v in self.graph.consumers or v in self.graph.outputs for v in loop.outputs)
+    def merged(self, node: Node) -> Merges:
+        """Returns how the results of a node that runs graphs are merged, by position: those that something needs."""
+        if self.through[node].is_sequential:
+            return self.through[node].merged
+        read = (v in self.graph.consumers or v in self.graph.outputs for v in node.outputs)
         is_read = dict(enumerate(read))
-        return {at: merge for at, merge in self.through[loop].merged.items() if is_read[at]}
+        return {at: merge for at, merge in self.through[node].merged.items() if is_read[at]}
+
+    def reads_same(self, node: Node, position: int) -> bool:
+        """Whether a node of the region reads whole what every chunk makes alike: it need not wait for other chunks.
+
+        What an accumulator begins with is wanted before the first chunk.
+        """
+        v = node.inputs[position]
+        maker = self.graph.producer.get(v)
+        if maker not in self.through or self.piece(node, position) is not None:
+            return False
+        if self.dims[node].fold is not None or position in self.goes_on(node):
+            return False
+        return self.through[maker].merged.get(maker.outputs.index(v)) is Merge.SAME
+
+    def goes_on(self, node: Node) -> set[int]:
+        """Returns which operands of a node are carries that chunks begin with as the accumulators have it."""
+        if not node.bodies:
+            return set()
+        first = len(node.inputs) - len(node.carried)
+        return {first + at for at, merge in self.merged(node).items() if merge in GOING_ON}
 
     def folds(self, node: Node) -> bool:
         """Whether a node of the region makes an accumulator."""
-        return bool(self.merged(node)) if isinstance(node, Loop) else self.dims[node].fold is not None
+        return bool(self.merged(node)) if node.bodies else self.dims[node].fold is not None
 
     @cached_property
     def _folds(self) -> dict[int, list[Node]]:
@@ -241,7 +266,7 @@ class _Growth:
         self.small_bytes = small_bytes
         self.along: dict[Value, Along] = {}
         self.dims: dict[Node, Dim] = {}
-        self.through: dict[Loop, Through] = {}
+        self.through: dict[Node, Through] = {}
         self.expanded: set[Value] = set()
         self.queue: deque[tuple[Value, Along, bool]] = deque()
 
@@ -257,7 +282,7 @@ class _Growth:
     def _visit(self, v: Value, along: Along, forward: bool) -> None:
         if v not in self.along:
             maker = self.graph.producer.get(v)
-            if maker is None or maker in self.dims:
+            if maker is None or (maker in self.dims and not maker.bodies):
                 return
             if v.size_bytes <= self.small_bytes and not forward:
                 return
@@ -266,13 +291,11 @@ class _Growth:
             return
         self.expanded.add(v)
         for node, position in self.graph.consumers.get(v, ()):
-            if node not in self.dims:
-                consumer_dim = self._dim(node, self.along[v], operand=position)
-                if consumer_dim is not None:
-                    self._join(node, consumer_dim)
+            if node not in self.dims or (node.bodies and piece_of(self.dims[node], position) is None):
+                self._join(node, self._dim(node, self.along[v], operand=position))
 
     def _join(self, node: Node, dim: Dim | None) -> None:
-        if dim is None or node in self.dims:
+        if dim is None:
             return
         self.dims[node] = dim
         for member in dim.operands:
@@ -284,9 +307,16 @@ class _Growth:
 
     def _dim(self, node: Node, along: Along, *, operand: int | None = None, result: int | None = None) -> Dim | None:
         """Returns the node's dim that holds this operand or result axis, in steps of the region's length."""
-        if isinstance(node, Op):
+        if not node.bodies:
+            assert isinstance(node, Op)
             return dim_of_op(node, along, self.steps, operand=operand, result=result)
-        through = way_through(node, along, self.steps, operand=operand, result=result)
+        beside = self.through.get(node)
+        try:
+            through = way_through(node, along, self.steps, operand=operand, result=result, beside=beside)
+        except RescaleError:
+            if beside is None:
+                raise
+            return None  # not for what may as well be whole
         if through is None:
             return None
         self.through[node] = through

@@ -2,7 +2,8 @@
 
 The gradient of a maximum asks which elements are equal to it, a mask of the k largest which are no less than the
 k-th. An element that a later loop computes again may be rounded otherwise there (a compiler joins a multiplication
-with an addition where it sees fit), and then no element is the maximum any more. So such values are stored.
+with an addition where it sees fit), and then no element is the maximum any more. So such values are stored. So is
+what a `while` leaves whose elements stop by themselves: computed again, one might stop a turn earlier or later.
 """
 
 from __future__ import annotations
@@ -31,14 +32,21 @@ _SELECTING = frozenset(
 
 
 def compared_later(region: Region) -> Iterator[Value]:
-    """Yields what a later stage of a region compares with a selection of itself."""
+    """Yields what a later stage of a region compares with a selection of itself, or reads of a `while` that stops."""
     for op in region.dims:
+        if op.kind == "while" and op.bodies[0].outputs[0] in region.through[op].along:
+            yield from (v for v in op.outputs if v in region.along and _is_read_later(region, v, region.stage[op]))
         if op.kind not in _COMPARING or region.stage[op] == 0 or not _is_floating(op.inputs[0]):
             continue
         left, right = (_origins(region.graph, v) for v in op.inputs)
         for v in left & right & region.along.keys():
             if region.stage[region.graph.producer[v]] < region.stage[op]:
                 yield v
+
+
+def _is_read_later(region: Region, v: Value, stage: int) -> bool:
+    readers = (reader for reader, _ in region.graph.consumers.get(v, ()))
+    return any(region.stage.get(reader, stage) > stage for reader in readers)
 
 
 def _origins(graph: Graph, v: Value) -> set[Value]:

@@ -151,8 +151,3 @@ def _move(size_bytes: int, machine: Machine) -> float:
         if size_bytes <= limit_bytes:
             return size_bytes / rate
     return size_bytes / machine.memory_bytes_per_s
-
-
-def node_name(node: Node) -> str:
-    """Returns how a node is called in reasons: its kind and where the user wrote it."""
-    return f"{node.kind} ({node.source})" if node.source else node.kind

@@ -28,6 +28,10 @@ class RescaleError(Exception):
         self.factor = factor
 
 
+class BlockedError(Exception):
+    """Raised where what a node runs does not keep an axis parallel; says what stands in the way."""
+
+
 def dim_of_op(op: Op, along: Along, steps: int, *, operand: int | None = None, result: int | None = None) -> Dim | None:
     """Returns the op's dim that holds this axis of an operand or a result, in steps of `along`'s unit.
 

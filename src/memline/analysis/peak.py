@@ -33,6 +33,8 @@ from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.ir.inplace import NO_TAKERS, Takers, reads_first, takeovers, written_over
 
 _SIZE = attrgetter("size_bytes")
+_SHOWN = 32
+"""How many of the temporaries of one graph a moment tells: all that weigh, and few enough to keep for each node."""
 _IS_NEW = jax.__version_info__ >= (0, 11)
 
 
@@ -47,7 +49,7 @@ class Moment:
     """Their bodies that it is in, outermost first."""
     total_bytes: int
     live: tuple[Value, ...]
-    """The temporaries held, biggest first, those of the enclosing loops' surroundings included."""
+    """The biggest temporaries held: of the node's own graph, and then of those around it, innermost first."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class _Walker:
         ends: dict[int, list[Value]] = {}
         for v, index in last_use.items():
             ends.setdefault(index, []).append(v)
-        in_place = _in_place_results(graph, len(loop.carried) if loop is not None else 0)
+        in_place = _in_place_results(graph, _carried_by(around, graph))
         for index, node in enumerate(nodes):
             new = {
                 v: v.size_bytes
@@ -173,13 +175,13 @@ class _Walker:
                 reused = min(sum(new.values()), sum(live[v] for v in dying))
             elif widens_keys(node) and not _IS_NEW:
                 reused = max((live[v] for v in dying if live[v] == workspace_bytes(node)), default=0)
-            elif isinstance(node, Loop):  # accumulators are written over their first values
-                reused = sum(live[v] for v in node.carried if v in dying)
+            elif node.carried:  # carries are written over their first values
+                reused = sum(live[v] for v in set(node.carried) if v in dying)
             during = base_bytes + total + sum(new.values()) - reused + workspace_bytes(node)
             if self.fusion.hides_scratch:
                 during += scratch_bytes(node, in_loop=bool(around))
-            held_now = tuple(sorted((*live, *new), key=_SIZE, reverse=True)) + outer
-            self.moments.append(Moment(node, around, scopes, during, held_now[:64]))
+            held_now = tuple(sorted((*live, *new), key=_SIZE, reverse=True)[:_SHOWN]) + outer
+            self.moments.append(Moment(node, around, scopes, during, held_now))
             for body in node.inner:
                 # A branch writes the results themselves; what a loop carries is there beside what it makes of it.
                 written = frozenset(body.outputs) if node.kind == "cond" else frozenset()
@@ -264,13 +266,20 @@ def _last_uses(
     return last
 
 
+def _carried_by(around: tuple[Node, ...], body: Graph) -> int:
+    """Returns how many of a body's outputs are carries; those of the test of a `while` are none."""
+    return len(around[-1].carried) if around and body is around[-1].inner[-1] else 0
+
+
 def _in_place_results(graph: Graph, carried: int) -> frozenset[Value]:
     """Returns a body's new accumulators that are written over the old ones."""
     old = set(graph.inputs[len(graph.inputs) - carried :]) if carried else set()
     found = set()
     for v in graph.outputs[:carried]:
         maker = graph.producer.get(v)
-        if maker is not None and is_elementwise(maker) and any(x in old for x in maker.inputs):
+        if maker is not None and maker.kind in _WRITES and maker.inputs[0] in old:
+            found.add(v)
+        elif maker is not None and is_elementwise(maker) and any(x in old for x in maker.inputs):
             found.add(v)
             # A matrix product that is only added to an accumulator is added to it where it lies.
             found.update(x for x in maker.inputs if len(graph.consumers[x]) == 1 and _is_product(graph.producer.get(x)))

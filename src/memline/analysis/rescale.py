@@ -28,7 +28,7 @@ from memline.analysis.forms import MINUS_INFINITY, MOVES, Form, Forms, Shift, Te
 from memline.analysis.handing import RULES
 from memline.analysis.running import Running
 from memline.analysis.spelling import axes_between, fill_of, is_widening
-from memline.ir.graph import Loop, Node, Op, Value
+from memline.ir.graph import Node, Op, Value
 
 _MAXIMUM_DTYPES = frozenset(["float16", "bfloat16", "float32", "float64"])
 
@@ -54,10 +54,10 @@ def rescalable(region: Region) -> Rescalable:
     """Returns which folds of a region can run in an earlier stage than `region.stage` says, and how."""
     walk = _Walk(region)
     for node in region.graph.nodes:
-        if isinstance(node, Op) and node in region.dims:
+        if node.bodies and node in region.dims:
+            walk.inside_bodies(node)
+        elif isinstance(node, Op) and node in region.dims:
             walk.inside(node)
-        elif isinstance(node, Loop) and node in region.dims:
-            walk.inside_loop(node)
         else:
             ready = max((walk.forms.whole.get(v, 0) for v in node.inputs), default=0)
             walk.forms.whole.update((v, ready) for v in node.outputs)
@@ -91,10 +91,10 @@ class _Walk:
             self.forms.of[v] = form
             self.forms.whole[v] = self.forms.plain(form) + 1
 
-    def inside_loop(self, loop: Loop) -> None:
-        """A loop that the split passes through: it waits for all that it reads."""
-        form = self.forms.as_is(*(self._operand(loop, i) for i in range(len(loop.inputs))))
-        for v in loop.outputs:
+    def inside_bodies(self, node: Node) -> None:
+        """A loop or branch that the split passes through: it waits for all that it reads."""
+        form = self.forms.as_is(*(self._operand(node, i) for i in range(len(node.inputs))))
+        for v in node.outputs:
             if v in self.region.along:
                 self.forms.of[v] = form
             self.forms.whole[v] = form.stage + 1

@@ -29,6 +29,21 @@ def to_jaxpr(graph: Graph) -> Any:
     return jax.make_jaxpr(lambda *xs: evaluate(graph, xs))(*args)
 
 
+def run_program(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS) -> list[Any]:
+    """Computes a whole program's results, weakly typed where it promises that: loops make strongly typed arrays.
+
+    The arguments are those of `evaluate`.
+    """
+    return [_promised(v.aval, x) for v, x in zip(graph.outputs, evaluate(graph, args, takers), strict=True)]
+
+
+def _promised(aval: Any, x: Any) -> Any:
+    if not getattr(aval, "weak_type", False) or compat.aval_of(x).weak_type:
+        return x
+    params = {"new_dtype": aval.dtype, "weak_type": True, "sharding": None}
+    return lax.convert_element_type_p.bind(x, **params)
+
+
 def evaluate(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS) -> list[Any]:
     """Computes the graph's outputs from `args`, one array or tracer for each of its inputs.
 

@@ -85,6 +85,13 @@ class Op:
         return self.bodies
 
     @property
+    def carried(self) -> tuple[Value, ...]:
+        """What an opened `while` begins with: its last operands, one for each result. Other ops carry nothing."""
+        if self.kind != "while" or not self.bodies:
+            return ()
+        return self.inputs[self.params["cond_nconsts"] + self.params["body_nconsts"] :]
+
+    @property
     def kind(self) -> str:
         """The primitive's name, as JAX prints it."""
         return self.primitive.name

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from memline.ir.graph import Graph, Loop, Op, Value
+from memline.ir.graph import Graph, Loop, Node, Op, Value
 
 _INDENT = "  "
 _SHOWN_PARAMS = ("axes", "axis", "dimension", "dimension_numbers", "permutation", "new_dtype", "y", "k")
@@ -29,6 +29,11 @@ def value_text(value: Value) -> str:
         except (TypeError, ValueError):
             return value.name
     return value.name
+
+
+def node_name(node: Node) -> str:
+    """Returns how a node is called in reasons: its kind and where the user wrote it."""
+    return f"{node.kind} ({node.source})" if node.source else node.kind
 
 
 def graph_text(graph: Graph, indent: int = 0) -> str:

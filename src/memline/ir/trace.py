@@ -5,7 +5,8 @@ of one step at a time, and `while` and `cond` ops that hold graphs. `platform_de
 platform that the program will run on: left alone, its `platform_index` and `cond` would block every region that
 touches them. Of a `custom_linear_solve` the solver runs; how it is differentiated has been settled by then. An
 `optimization_barrier` of several values becomes one for each, which still keeps what is computed again from
-being merged with what it repeats.
+being merged with what it repeats. To be planned, primitives of other libraries become the functions that they are
+(see `ir.libraries`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from jax import lax
 from memline import compat
 from memline.ir.dead import drop_dead
 from memline.ir.graph import Graph, Loop, Node, Op, Slice, Source, Stack, Value
+from memline.ir.libraries import function_of
 
 INLINED = {
     "call": "call_jaxpr",
@@ -145,6 +147,8 @@ class _Inliner:
             first = lengths.matvec + lengths.vecmat
             after = first + lengths.solve + lengths.transpose_solve
             return self._call(jaxprs.solve, [*inputs[first : first + lengths.solve], *inputs[after:]])
+        if self.open_bodies and (function := function_of(eqn)) is not None:
+            return self._call(function, inputs)
         if name == "device_put" and all(place is None for place in params["devices"]):
             return inputs
         if name == "optimization_barrier":

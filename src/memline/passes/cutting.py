@@ -11,9 +11,9 @@ from jax import lax
 
 from memline import compat
 from memline.analysis.links import Along, piece_of
-from memline.analysis.through import Through
+from memline.analysis.ways import Through
 from memline.ir.build import Builder, rebuilt
-from memline.ir.graph import Graph, Loop, Node, Op, Value
+from memline.ir.graph import Graph, Loop, Node, Op, Source, Value
 from memline.rules import table
 from memline.rules.table import Dim
 
@@ -51,45 +51,82 @@ def add_cut_op(builder: Builder, op: Op, dim: Dim, cut: Op, place: Value) -> Seq
     )
 
 
-def cut_loop(
+def cut_node(
     builder: Builder,
-    loop: Loop,
+    node: Node,
     through: Through,
     operands: Sequence[Value],
     size: int,
     suffix: str,
     place: Value,
 ) -> tuple[Value, ...]:
-    """Appends a loop that does for a chunk of an axis what `loop` does for the whole; returns its results.
+    """Appends what does for a chunk of an axis what a loop, `while` or `cond` does for the whole; returns its results.
 
     Args:
       builder: where to.
-      loop: the loop as it was.
+      node: the node as it was.
       through: how the axis passes through it.
-      operands: the loop's operands, pieces of those that run along the axis.
+      operands: the node's operands, pieces of those that run along the axis.
       size: how many steps of the axis the chunk has.
-      suffix: what is appended to the names of values in the body.
+      suffix: what is appended to the names of values in the bodies.
       place: the chunk's first step, an int32 scalar.
     """
-    n_sliced, n_whole = len(loop.sliced), len(loop.whole)
-    first_carry = n_sliced + n_whole
-    whole = tuple(operands[n_sliced:first_carry])
     members = {m.position: Along(m.axis, m.unit) for m in through.dim.results}
     outputs = tuple(
         builder.value(cut_aval(v, members[at], size) if at in members else v.aval, f"{v.name}{suffix}")
-        for at, v in enumerate(loop.outputs)
+        for at, v in enumerate(node.outputs)
     )
-    return builder.add(
-        replace(
-            loop,
-            length=_length(loop, through, size),
-            sliced=tuple(replace(s, value=v) for s, v in zip(loop.sliced, operands, strict=False)),
-            whole=(*whole, place) if through.wants_place else whole,
-            carried=tuple(operands[first_carry:]),
-            outputs=outputs,
-            body=_cut_body(loop, through, size, suffix),
-        )
+    if isinstance(node, Loop):
+        return builder.add(_cut_loop(node, through, operands, outputs, size, suffix, place))
+    return builder.add(_cut_branches(node, through, operands, outputs, size, suffix, place))
+
+
+def _cut_loop(
+    loop: Loop,
+    through: Through,
+    operands: Sequence[Value],
+    outputs: tuple[Value, ...],
+    size: int,
+    suffix: str,
+    place: Value,
+) -> Loop:
+    n_sliced, n_whole = len(loop.sliced), len(loop.whole)
+    first_carry = n_sliced + n_whole
+    whole = tuple(operands[n_sliced:first_carry])
+    return replace(
+        loop,
+        length=_length(loop, through, size),
+        sliced=tuple(replace(s, value=v) for s, v in zip(loop.sliced, operands, strict=False)),
+        whole=(*whole, place) if through.wants_place else whole,
+        carried=tuple(operands[first_carry:]),
+        outputs=outputs,
+        body=_Body(loop, 0, through, size, suffix).cut(1 + first_carry),
     )
+
+
+def _cut_branches(
+    op: Op,
+    through: Through,
+    operands: Sequence[Value],
+    outputs: tuple[Value, ...],
+    size: int,
+    suffix: str,
+    place: Value,
+) -> Op:
+    """Returns the `while` or the `cond` on pieces; the place, where it is wanted, is the last of the constants."""
+    params, inputs = op.params, list(operands)
+    if op.kind == "cond":
+        counts = [len(body.inputs) for body in op.bodies]
+        ends = [len(operands)]
+    else:
+        counts = [params["cond_nconsts"], params["body_nconsts"]]
+        ends = [counts[0], sum(counts)]
+    if through.wants_place:
+        for at in reversed(ends):
+            inputs.insert(at, place)
+        params = {**params, **{key: params[key] + 1 for key in ("cond_nconsts", "body_nconsts") if key in params}}
+    bodies = tuple(_Body(op, number, through, size, suffix).cut(count) for number, count in enumerate(counts))
+    return replace(op, params=params, inputs=tuple(inputs), outputs=outputs, bodies=bodies)
 
 
 def _length(loop: Loop, through: Through, size: int) -> int:
@@ -101,45 +138,72 @@ def _length(loop: Loop, through: Through, size: int) -> int:
     return size * members[0].unit // units[0]
 
 
-def _cut_body(loop: Loop, through: Through, size: int, suffix: str) -> Graph:
-    body = loop.body
-    scope = body.inputs[0].name.removeprefix("%i")
-    builder = Builder(f"%b{scope}{suffix}.")
+class _Body:
+    """What becomes of one of the graphs that a node runs."""
 
-    def renamed(v: Value) -> Value:
-        along = through.along.get(v)
-        return Value(v.aval if along is None else cut_aval(v, along, size), f"{v.name}{suffix}")
+    def __init__(self, node: Node, number: int, through: Through, size: int, suffix: str) -> None:
+        self.number = number
+        self.body: Graph = node.bodies[number]
+        self.through = through
+        self.size = size
+        self.suffix = suffix
+        scope = scope_of(self.body)
+        self.builder = Builder(f"%b{scope}{suffix}.")
+        self.env = {v: self._renamed(v) for v in self.body.inputs}
+        name = f"%p{scope}{suffix}"
+        while any(v.name == name for v in self.env.values()):  # the place of an earlier split
+            name += "'"
+        self.place = Value(compat.shaped((), np.dtype(np.int32)), name)
 
-    env = {v: renamed(v) for v in body.inputs}
-    inputs = [env[v] for v in body.inputs]
-    name = f"%p{scope}{suffix}"
-    while any(v.name == name for v in inputs):  # the place of an earlier split
-        name += "'"
-    place = Value(compat.shaped((), np.dtype(np.int32)), name)
-    if through.wants_place:
-        inputs.insert(1 + len(loop.sliced) + len(loop.whole), place)
+    def cut(self, place_at: int) -> Graph:
+        """Returns the graph for a chunk; the place, where it is wanted, becomes its input at `place_at`."""
+        inputs = [self.env[v] for v in self.body.inputs]
+        if self.through.wants_place:
+            inputs.insert(place_at, self.place)
+        for node in self.body.nodes:
+            self.env.update(zip(node.outputs, self._cut(node), strict=True))
+        outputs = tuple(self._output(at, v) for at, v in enumerate(self.body.outputs))
+        return Graph(tuple(inputs), tuple(self.builder.nodes), outputs)
 
-    def read(node: Node, position: int) -> Value:
-        v = node.inputs[position]
-        if node in through.dims and through.is_cut_inside(node, position):
-            piece = piece_of(through.dims[node], position)
-            assert piece is not None
-            [taken] = builder.call(_slicer(piece, size), place, env.get(v, v), source=node.source)
-            return taken
-        return env.get(v, v)
+    def _renamed(self, v: Value) -> Value:
+        along = self.through.along.get(v)
+        return Value(v.aval if along is None else cut_aval(v, along, self.size), f"{v.name}{self.suffix}")
 
-    for node in body.nodes:
-        operands = [read(node, position) for position in range(len(node.inputs))]
+    def _cut(self, node: Node) -> Sequence[Value]:
+        through, builder = self.through, self.builder
+        operands = [self._read(node, position) for position in range(len(node.inputs))]
         if node not in through.dims:
-            results = builder.add(rebuilt(node, operands, [renamed(v) for v in node.outputs]))
-        elif isinstance(node, Loop):
-            results = cut_loop(builder, node, through.inner[node], operands, size, suffix, place)
-        else:
-            dim = through.dims[node]
-            cut = cut_op(node, operands, [renamed(v) for v in node.outputs])
-            results = builder.add(cut) if dim.fold is not None else add_cut_op(builder, node, dim, cut, place)
-        env.update(zip(node.outputs, results, strict=True))
-    return Graph(tuple(inputs), tuple(builder.nodes), tuple(env.get(v, v) for v in body.outputs))
+            return builder.add(rebuilt(node, operands, [self._renamed(v) for v in node.outputs]))
+        if node.bodies:
+            return cut_node(builder, node, through.inner[node], operands, self.size, self.suffix, self.place)
+        assert isinstance(node, Op)
+        dim = through.dims[node]
+        cut = cut_op(node, operands, [self._renamed(v) for v in node.outputs])
+        return builder.add(cut) if dim.fold is not None else add_cut_op(builder, node, dim, cut, self.place)
+
+    def _read(self, node: Node, position: int) -> Value:
+        v = node.inputs[position]
+        if node in self.through.dims and self.through.is_cut_inside(node, position):
+            piece = piece_of(self.through.dims[node], position)
+            assert piece is not None
+            return self._taken(v, piece, node.source)
+        return self.env.get(v, v)
+
+    def _output(self, at: int, v: Value) -> Value:
+        piece = self.through.taken.get((self.number, at))
+        return self.env.get(v, v) if piece is None else self._taken(v, piece, None)
+
+    def _taken(self, v: Value, piece: Along, source: Source | None) -> Value:
+        """Appends the taking of a chunk of something that the body has whole."""
+        [taken] = self.builder.call(_slicer(piece, self.size), self.place, self.env.get(v, v), source=source)
+        return taken
+
+
+def scope_of(graph: Graph) -> str:
+    """Returns what tells a graph's made-up names from those of the graphs around it and inside it."""
+    first = next((v.name for v in graph.values()), "")
+    _, at, rest = first.partition("@")
+    return at + rest
 
 
 def _slicer(piece: Along, size: int) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""How results of a loop that do not run along the split axis come together, chunk by chunk."""
+"""How results of a loop or branch that do not run along the split axis come together, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import jax.numpy as jnp
 
 from memline.analysis.merges import Merge, Merges
 from memline.ir.build import Builder
-from memline.ir.graph import Loop, Value
+from memline.ir.graph import Node, Value
 from memline.rules.folds import wide_dtype
 
 
-def first_accumulators(builder: Builder, loop: Loop, merges: Merges) -> list[Value]:
+def first_accumulators(builder: Builder, node: Node, merges: Merges) -> list[Value]:
     """Appends what is there before the first chunk of each merged result: zeros, or the carry's first value."""
     found: list[Value] = []
     for at, merge in merges.items():
         if merge is Merge.CARRY:
-            found.append(loop.carried[at])
+            found.append(node.carried[at])
         elif merge is Merge.ADDED:
-            found.extend(builder.call(_widened, loop.carried[at], source=loop.source))
+            found.extend(builder.call(_widened, node.carried[at], source=node.source))
         else:
-            found.extend(builder.call(_zeros(loop.outputs[at], merge), source=loop.source))
+            found.extend(builder.call(_zeros(node.outputs[at], merge), source=node.source))
     return found
 
 
 def carried_on(
-    builder: Builder, loop: Loop, merges: Merges, accumulators: Sequence[Value], operands: Sequence[Value]
+    builder: Builder, node: Node, merges: Merges, accumulators: Sequence[Value], operands: Sequence[Value]
 ) -> list[Value]:
-    """Returns a loop's operands with the carries that a chunk begins with: those of the chunk before, or zeros."""
+    """Returns a node's operands with the carries that a chunk begins with: those of the chunk before, or zeros."""
     changed = list(operands)
-    first_carry = len(operands) - len(loop.carried)
+    first_carry = len(operands) - len(node.carried)
     for (at, merge), accumulator in zip(merges.items(), accumulators, strict=True):
         if merge is Merge.CARRY:
             changed[first_carry + at] = accumulator
         elif merge is Merge.ADDED:
-            [changed[first_carry + at]] = builder.call(_zeros(loop.carried[at], merge), source=loop.source)
+            [changed[first_carry + at]] = builder.call(_zeros(node.carried[at], merge), source=node.source)
     return changed
 
 

@@ -16,13 +16,12 @@ import numpy as np
 from memline import compat
 from memline.analysis.axes import Region, outside
 from memline.analysis.links import Along
-from memline.analysis.merges import GOING_ON
 from memline.ir.build import Builder
 from memline.ir.dead import drop_dead
 from memline.ir.graph import Graph, Loop, Node, Op, Slice, Source, Stack, Value
 from memline.ir.scopes import loop_bodies
 from memline.passes.checkpoints import first_saved, restore, save
-from memline.passes.cutting import add_cut_op, cut_aval, cut_loop, cut_op
+from memline.passes.cutting import add_cut_op, cut_aval, cut_node, cut_op, scope_of
 from memline.passes.merging import carried_on, first_accumulators, merge_results
 from memline.passes.online import RunningMaxima, settled
 from memline.rules import folds
@@ -64,7 +63,7 @@ class _Splitter:
         self.chunk = chunk
         self.stored = region.escapes | keep
         self.serial = _loops_in(region.graph)
-        self.scope = _scope_of(region.graph)
+        self.scope = scope_of(region.graph)
         self.builder = Builder(f"%s{self.serial}{self.scope}.")
         self.pending = {node: index for index, node in enumerate(outside(region))}
         self.stage_ops = [region.stage_ops(stage, self.stored) for stage in range(region.stages)]
@@ -106,12 +105,12 @@ class _Splitter:
         whole: dict[Value, None] = {}
         folded = [op for op in ops if region.folds(op) and region.stage[op] == stage]
         for op in ops:
-            goes_on = self._carries_that_go_on(op) if op in folded or region.is_sequential(op) else ()
+            goes_on = region.goes_on(op) if op in folded or region.is_sequential(op) else ()
             for position, v in enumerate(op.inputs):
                 if (v.is_const and v.ndim == 0) or position in goes_on:
                     continue
                 piece = region.piece(op, position)
-                if region.aligned(op, position) and v in made:
+                if v in made and (region.aligned(op, position) or region.reads_same(op, position)):
                     continue
                 if isinstance(op, Op) and (op, position) in region.running:
                     whole.update(dict.fromkeys(region.running[op, position].whole_operands))
@@ -161,17 +160,11 @@ class _Splitter:
             self._finish(op, group)
         self.serial += 1
 
-    def _carries_that_go_on(self, node: Node) -> set[int]:
-        """Returns which operands of a loop are carries that chunks begin with as the accumulators have it."""
-        if not isinstance(node, Loop):
-            return set()
-        first = len(node.inputs) - len(node.carried)
-        return {first + at for at, merge in self.region.merged(node).items() if merge in GOING_ON}
-
     def _first_accumulators(self, node: Node) -> list[Value]:
-        if isinstance(node, Loop):
-            self._place_outside({node.inputs[position] for position in self._carries_that_go_on(node)})
+        if node.bodies:
+            self._place_outside({node.inputs[position] for position in self.region.goes_on(node)})
             return first_accumulators(self.builder, node, self.region.merged(node))
+        assert isinstance(node, Op)
         fold = folds.fold_named(self.region.dims[node].fold or "")
         held = [self.region.piece(node, i) is None for i in range(len(node.inputs))]
         # The operands that the fold needs whole before the loop are an initial accumulator's.
@@ -181,7 +174,7 @@ class _Splitter:
 
     def _folded_results(self, node: Node) -> tuple[Value, ...]:
         """Returns the results of a node that come of its accumulators."""
-        if isinstance(node, Loop):
+        if node.bodies:
             return tuple(node.outputs[at] for at in self.region.merged(node))
         return node.outputs
 
@@ -215,9 +208,10 @@ class _Splitter:
         return self.region.memo[key]
 
     def _settled(self, op: Node) -> tuple[Callable[..., Any], list[Value]]:
-        if isinstance(op, Loop):
+        if op.bodies:
             results = self._folded_results(op)
             return (lambda *accs: [a.astype(v.dtype) for a, v in zip(accs, results, strict=True)]), []
+        assert isinstance(op, Op)
         fold = folds.fold_named(self.region.dims[op].fold or "")
         return settled(self.region, op, lambda *accs: fold.finish(op, accs))
 
@@ -282,24 +276,25 @@ class _Splitter:
                 return maxima.read(region.running[op, position])
             if piece is not None and (v, piece) in pieces:
                 return pieces[v, piece]
-            if v in made and region.aligned(op, position):
+            if v in made and (region.aligned(op, position) or region.reads_same(op, position)):
                 return made[v]
             return v if piece is not None else whole.get(v, v)
 
         for op in parts.ops:
             operands = [read(op, i) for i in range(len(op.inputs))]
             dim = region.dims[op]
-            if isinstance(op, Loop):
+            if op.bodies:
                 accs = carries.get(op, [])
                 if op in parts.restored:
                     accs = restore(builder, start, self.chunk, [whole[v] for v in self.checkpoints[op]])
                 merges = region.merged(op) if accs else {}
                 operands = carried_on(builder, op, merges, accs, operands)
-                results = cut_loop(builder, op, region.through[op], operands, size, f"@{self.serial}", start)
+                results = cut_node(builder, op, region.through[op], operands, size, f"@{self.serial}", start)
                 if op in carries:
                     new_accumulators.extend(merge_results(builder, merges, accs, results))
                 made.update(zip(op.outputs, results, strict=True))
                 continue
+            assert isinstance(op, Op)
             if dim.fold is not None:
                 before = maxima.rescaled(op, carries[op])
                 after = self._fold_step(builder, op, start, before, operands)
@@ -351,13 +346,6 @@ def _initial(fold: folds.Fold, op: Op, held: list[bool]) -> tuple[Any, Callable[
 def _loops_in(graph: Graph) -> int:
     """Returns how many loops there are, those in bodies included: every split makes them more."""
     return sum(isinstance(node, Loop) for scope in (graph, *loop_bodies(graph)) for node in scope.nodes)
-
-
-def _scope_of(graph: Graph) -> str:
-    """Returns what tells this graph's made-up names from those of the graphs around it and inside it."""
-    first = graph.inputs[0].name if graph.inputs else ""
-    _, at, rest = first.partition("@")
-    return at + rest
 
 
 def _biggest_source(ops: Sequence[Node]) -> Source | None:

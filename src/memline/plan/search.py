@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from memline.analysis import cost
 from memline.analysis.fusion import model_for
 from memline.analysis.machine import machine_for
 from memline.analysis.peak import Moment, Peak
+from memline.analysis.through import obstacle
 from memline.ir.graph import Graph, Op
 from memline.ir.inplace import NO_TAKERS, Takers
 from memline.ir.scopes import loop_bodies
+from memline.ir.text import node_name
 from memline.options import Options
 from memline.passes.products import slow_products
 from memline.plan.apply import apply_moves, tape_moves
@@ -323,7 +324,7 @@ def _reason(state: _State, candidate: Candidate, asked: Target) -> str:
 def _maker_text(graph: Graph, candidate: Candidate) -> str:
     for scope in (graph, *loop_bodies(graph)):
         if candidate.seed in scope.producer:
-            return f"of {cost.node_name(scope.producer[candidate.seed])}"
+            return f"of {node_name(scope.producer[candidate.seed])}"
     return ""
 
 
@@ -337,7 +338,11 @@ def _left_whole(graph: Graph, peak: Peak) -> tuple[str, ...]:
         size_bytes = max((v.size_bytes for v in (*node.outputs, *node.inputs)), default=0)
         if size_bytes >= threshold or node.effects:
             why = "has no rule" if not table.has_axes_rule(node.primitive) else "cannot be cut"
-            why = "is not split through" if node.bodies else why
             why = "has side effects" if node.effects else why
-            found.setdefault(f"{cost.node_name(node)} {why}; up to {format_bytes(size_bytes)} whole")
+            if node.bodies:
+                in_the_way = obstacle(node)
+                if in_the_way is None:
+                    continue
+                why = f"is not split through: {in_the_way}"
+            found.setdefault(f"{node_name(node)} {why}; up to {format_bytes(size_bytes)} whole")
     return tuple(found)

@@ -40,8 +40,8 @@ _WHOLE = {
 
 _OPENED = {
     "scan": "splits pass through it, or run along its steps; its body is planned",
-    "while": "what it runs is planned; splits do not pass through it",
-    "cond": "what it runs is planned; splits do not pass through it",
+    "while": "splits pass through it where its test does not fold their axis; what it runs is planned",
+    "cond": "splits pass through it where they pass through every branch; its branches are planned",
 }
 
 _FATES = ("split", "inlined", "opened", "whole", "undecided")
