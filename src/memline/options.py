@@ -14,8 +14,8 @@ class Options:
     """How memline plans; every field has a default that suits most programs.
 
     Args:
-      max_compiles: at most so many plans are compiled before giving up; at least 1. Where they help little, the
-        program as written is compiled as well.
+      max_compiles: at most so many plans are compiled on the way to the limit; at least 1. Where none of them meets
+        it, one more is, the smallest that is found, and where plans help little, the program as written as well.
       honest_accounting: on CPU, compile with XLA's library fusions off, for they allocate memory that no
         account shows. Switch it off only if you measure the peak yourself.
       split_for_speed: a program that fits its limit is still split if the estimated time falls below

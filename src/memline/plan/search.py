@@ -96,7 +96,9 @@ def search(
     fits = False
     lowered = target
     tried: list[tuple[int, int]] = []
+    lowest_bytes = limit_bytes
     for _ in range(options.max_compiles):
+        lowest_bytes = lowered.limit_bytes
         moved = _plan_for(whole, lowered, target, options)
         state = _finished(moved, lowered)
         if compiles and state.peak.total_bytes >= best.peak.total_bytes:
@@ -112,6 +114,16 @@ def search(
         lowered = _lowered(lowered, state.peak, tried, limit_bytes)
         if lowered.limit_bytes <= state.peak.fixed_bytes:
             break
+    hopeless = replace(target, limit_bytes=peak.fixed_bytes + 1)
+    if not fits and lowest_bytes > hopeless.limit_bytes:
+        # What a search for much less would find: so a limit that such a search told as its floor is met when asked for.
+        state = _finished(_plan_for(whole, hopeless, target, options), hopeless)
+        if state.decisions != best.decisions:
+            compiled = judge(state.graph)
+            compiles += 1
+            if floor is None or compiled <= floor:
+                floor, best, best_compiled = compiled, state, compiled
+                fits = compiled <= limit_bytes
     if not fits and best is not whole and floor is not None and whole.peak.total_bytes < 2 * floor:
         # Nothing helped much. The program as written may take less than the model says, and is never to be beaten.
         compiled = judge(graph)
