@@ -69,6 +69,6 @@ STENCIL = Program(
     fun=stencil,
     make_args=lambda seed: stencil_args(seed, 256),
     warm_args=lambda: stencil_args(0, 7),
-    limit_bytes=19 * MIB // 2,
+    limit_bytes=10 * MIB,
     target_ratio=1.0,
 )
