@@ -162,3 +162,12 @@ class TestLoopsAndRows:
     def test_a_product_with_a_vector_is_slower_than_its_share_of_one_with_a_matrix(self):
         with_vector, with_matrix = (seconds(product, shape(512, 512), shape(512, n)) for n in (1, 512))
         assert with_vector > with_matrix / 128
+
+    def test_slices_of_an_array_that_no_cache_holds_come_from_memory(self):
+        def per_element(rows):
+            def fun(xs):
+                return jax.lax.scan(lambda c, x: (c + x, None), jnp.zeros(1024), xs)[0]
+
+            return seconds_of(from_jaxpr(jax.make_jaxpr(fun)(shape(rows, 1024)), open_bodies=True)) / rows
+
+        assert per_element(1 << 16) > 1.5 * per_element(1 << 7)

@@ -66,7 +66,8 @@ def node_seconds(
         if touched_bytes(node.body) <= machine.whole_step_bytes:
             machine = machine.inside_one_function()
         inner = _body_seconds(node.body, fusion, machine, True) + machine.loop_s
-        inner += sum(_move(_chunk_bytes(v, node), machine) for v in node.outputs[len(node.carried) :])
+        streamed = (*(s.value for s in node.sliced), *node.outputs[len(node.carried) :])
+        inner += sum(_chunk_bytes(v, node) / _rate(v.size_bytes, machine) for v in streamed)
         return inner * node.length / node.chunk
     if node.bodies:
         spent = [_body_seconds(body, fusion, machine, node.kind == "while") for body in node.bodies]
@@ -147,7 +148,11 @@ def _chunk_bytes(v: Value, loop: Loop) -> int:
 
 
 def _move(size_bytes: int, machine: Machine) -> float:
-    for limit_bytes, rate in machine.cache_bytes:
-        if size_bytes <= limit_bytes:
-            return size_bytes / rate
-    return size_bytes / machine.memory_bytes_per_s
+    return size_bytes / _rate(size_bytes, machine)
+
+
+def _rate(size_bytes: int, machine: Machine) -> float:
+    """Returns how fast an array is read or written: one that fits into a cache is taken to be there."""
+    return next(
+        (rate for limit_bytes, rate in machine.cache_bytes if size_bytes <= limit_bytes), machine.memory_bytes_per_s
+    )
