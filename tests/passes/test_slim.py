@@ -39,7 +39,7 @@ def chain(step: Any) -> Any:
 
 STEPS = {
     "field": lambda w, b, h, x: h + 0.1 * (jnp.roll(h, 1) - h + jnp.tanh(h) * b - h**3) + x * h**2,
-    "recurrence": lambda w, b, h, x: jnp.tanh(w @ h + x + b),
+    "recurrence": lambda w, b, h, x: (y := jnp.tanh(w @ h + x + b)) * (1 - 0.5 * y),
     "gated": lambda w, b, h, x: jax.nn.sigmoid(w @ h + x) * h + (1 - jax.nn.sigmoid(w @ h + x)) * jnp.tanh(w @ (h * b)),
     "normalised": lambda w, b, h, x: (y := h + jnp.sin(w @ h) * x) / jnp.sqrt(1 + (y * y).mean()),
 }
