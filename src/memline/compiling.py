@@ -140,6 +140,8 @@ class Compiler:
         return replace(made, choice=Decision(Compile(strategy), reason)) if reason else made
 
     def _by_rule(self, graph: Graph) -> tuple[CompileOptions, str]:
+        if any(reads_first(loop, old) for loop, old in written_over(graph, self.takers).items()):
+            return (), ""  # by a barrier, which XLA does not know in a loop that it is told to compile whole
         strategy, reason = strategy_by_rule(graph, self.platform)
         return ((), "") if any(is_given(name, self.options) for name, _ in strategy) else (strategy, reason)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+import memline
 from memline import compat
 from memline.analysis.fusion import CPU
 from memline.analysis.peak import peak_of
@@ -21,6 +22,9 @@ from memline.ir.check import check
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Loop, Op, Slice, Stack, Value
 from memline.ir.inplace import read_before, reads_first, takeovers, written_over
+from memline.ir.trace import trace
+from memline.plan.moves import SplitAxis
+from memline.plan.plan import Plan
 
 N = 256
 ARRAY = 4 * N * N
@@ -325,3 +329,20 @@ class TestTransformed:
         run = jax.jit(jax.vmap(lambda *xs: evaluate(graph, xs, BOTH)), donate_argnums=(0, 1))
         for a, b in zip(run(*map(jnp.copy, batch)), jax.vmap(adam)(*batch), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("columns", "kernels"), [(4, 1), (64, 6)])
+def test_rings_of_small_chunks_compile_whatever_xla_makes_of_their_loop(columns, kernels):
+    """XLA:CPU dies of a barrier in a loop that it makes a function of, by itself or told so for its many kernels."""
+
+    def step(p: Any, m: Any) -> Any:
+        p, m = jnp.exp(p), jnp.exp(m)
+        for _ in range(kernels):
+            p, m = jnp.cumsum(p, 1) / (1 + p), jnp.cumsum(m, 1) / (1 + m)
+        return m + p, p - m
+
+    args = [np.linspace(0, 1, 64 * columns, dtype=np.float32).reshape(64, columns) + k for k in range(2)]
+    name = trace(step, *args).nodes[0].outputs[0].name
+    split = memline.jit(step, plan=Plan.of(SplitAxis(name, 0, 1)), donate_argnums=(0, 1))
+    for found, wanted in zip(split(*map(jnp.asarray, args)), jax.jit(step)(*args), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)

@@ -15,7 +15,7 @@ from memline.analysis.fusion import FusionModel, is_view
 from memline.analysis.machine import Machine
 from memline.analysis.peak import Peak
 from memline.analysis.products import product_of, product_seconds, turned_seconds
-from memline.analysis.steps import SMALL_STEP_BYTES, small_kernels, touched_bytes
+from memline.analysis.steps import SMALL_TOUCHED_BYTES, small_kernels, touched_bytes
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.rules import table
 from memline.rules.elementwise import COSTLY_OPS
@@ -31,7 +31,7 @@ def seconds(graph: Graph, peak: Peak, fusion: FusionModel, machine: Machine) -> 
     """Returns the estimated time of one call of the graph, in seconds."""
     fresh_bytes = peak.temp_bytes + peak.output_bytes
     if machine.whole_step_bytes and small_kernels(graph) is not None:  # then it is told so: see plan.strategies
-        machine = replace(machine, whole_step_bytes=2 * SMALL_STEP_BYTES)
+        machine = replace(machine, whole_step_bytes=SMALL_TOUCHED_BYTES)
     return _body_seconds(graph, fusion, machine) + fresh_bytes / machine.first_touch_bytes_per_s
 
 

@@ -16,6 +16,8 @@ from memline.analysis.products import product_of
 from memline.ir.graph import Graph, Loop, Op, Value
 
 SMALL_STEP_BYTES = 1 << 16
+# XLA counts what its fused kernels read and write, `touched_bytes` counts all values.
+SMALL_TOUCHED_BYTES = 2 * SMALL_STEP_BYTES
 _LEAST_KERNELS = 4
 _LEAST_TRIPS = 16
 _FREE = frozenset(["reshape", "squeeze", "expand_dims", "broadcast_in_dim", "stop_gradient", "optimization_barrier"])
@@ -49,7 +51,7 @@ class Step:
     @property
     def is_small(self) -> bool:
         """Whether XLA may find it small: it counts what its fused kernels read and write, here are all values."""
-        return self.touched_bytes <= 2 * SMALL_STEP_BYTES
+        return self.touched_bytes <= SMALL_TOUCHED_BYTES
 
 
 def small_kernels(graph: Graph) -> Step | None:

@@ -25,7 +25,8 @@ _KERNELS = frozenset(
     """dot_general conv_general_dilated sort top_k cholesky triangular_solve
     reduce_sum reduce_max reduce_min reduce_prod argmax argmin cumsum cumprod cummax cummin""".split()
 )
-_SMALL_STEP_BYTES = 1 << 17
+# Twice the size up to which XLA:CPU makes a function of a loop of its own accord, for it counts otherwise.
+_SMALL_STEP_BYTES = 1 << 11
 # What readers compute inside themselves: it is those that the loop waits for.
 _MOVES = frozenset("transpose reshape squeeze broadcast_in_dim convert_element_type slice dynamic_slice copy".split())
 
@@ -150,6 +151,8 @@ def reads_first(loop: Loop, over: Mapping[int, Value]) -> bool:
       loop: the loop.
       over: which of its stacked results are written over which values.
     """
+    if sum(v.size_bytes for v in loop.body.inputs[1 : 1 + len(loop.sliced)]) <= _SMALL_STEP_BYTES:
+        return False
     before = _written_before(loop, over) if len(over) > 1 else {}
     while before:
         ready = {place for place, others in before.items() if others.isdisjoint(before)}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from jax import lax
 
 from memline.analysis.fusion import FusionModel, is_elementwise
-from memline.analysis.steps import SMALL_STEP_BYTES, touched_bytes
+from memline.analysis.steps import SMALL_TOUCHED_BYTES, touched_bytes
 from memline.ir.build import rebuilt
 from memline.ir.graph import Graph, Node, Op, Value
 from memline.ir.scopes import map_scopes
@@ -36,7 +36,7 @@ def release_small(graph: Graph) -> Graph:
 
 def _released_here(graph: Graph) -> Graph:
     barriers = [node for node in graph.nodes if node.kind == "optimization_barrier"]
-    if not barriers or touched_bytes(graph) > 2 * SMALL_STEP_BYTES:
+    if not barriers or touched_bytes(graph) > SMALL_TOUCHED_BYTES:
         return graph
     behind: dict[Value, Value] = {}
     nodes: list[Node] = []

@@ -34,6 +34,7 @@ _TRIES = 6
 _DEAR = 3
 # Beside the largest chunk that fits, chunks about 4, 16 and 64 times smaller are timed: they may stay in a cache.
 _STEPS_TIMED = (0, 2, 4, 6)
+# Chunks that whole vectors make up: see `Machine.vector`.
 _VECTOR = 16
 # Where no chunk fits, the fastest is taken of those that bring almost as much as the smallest.
 _ALMOST = 0.98
