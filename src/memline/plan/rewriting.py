@@ -6,10 +6,11 @@ plan; each that mattered and was refused leaves a note.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memline.analysis.fusion import is_view
 from memline.analysis.peak import Peak
+from memline.errors import PlanError
 from memline.ir.graph import Graph, Op, Value
 from memline.options import Options
 from memline.passes.rewrite import rewrite
@@ -54,41 +55,91 @@ class Effect:
 
 
 def rewritten(graph: Graph, peak: Peak, seconds: float, target: Target, options: Options) -> Rewritten:
-    """Returns the program with every rewriting that options allow and that pays, to a fixpoint."""
+    """Returns the program with every rewriting that options allow and that pays, to a fixpoint.
+
+    What does not pay by itself is weighed once more with the others of its rule: an array vanishes only with the last
+    of those that read it.
+    """
+    weighing = _Weighing(target, options)
     state = Rewritten(graph, (), peak, seconds, ())
-    seen: set[str] = set()  # by value: a refused one is not weighed again, and what is taken has other names
     for _ in range(_MOST_WEIGHED):
-        better = _next(state, target, options, seen)
+        better = weighing.next(state) or weighing.together(state)
         if better is None:
             break
         state = better
-    return state
+    return replace(state, notes=weighing.notes)
 
 
-def _next(state: Rewritten, target: Target, options: Options, seen: set[str]) -> Rewritten | None:
-    """Returns the state after the first rewriting that matters, or with a note of why it was refused."""
-    if not options.rewrites:
+class _Weighing:
+    """Weighs the rewritings of one program, each once.
+
+    Args:
+      target: what the program must fit, and the models.
+      options: which rewritings are allowed.
+    """
+
+    def __init__(self, target: Target, options: Options) -> None:
+        self._target = target
+        self._options = options
+        self._seen: set[str] = set()  # by value: a refused one is not weighed again, and what is taken has other names
+        self._refused: dict[str, dict[Rewrite, tuple[str, str]]] = {}
+        """By rule, what does not pay by itself: why it would be made, and why it is not."""
+        self._disallowed: list[str] = []
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is told of the rewritings that were refused."""
+        return (*self._disallowed, *(why for moves in self._refused.values() for _, why in moves.values()))
+
+    def next(self, state: Rewritten) -> Rewritten | None:
+        """Returns the state after the first rewriting that pays and was not weighed before."""
+        if not self._options.rewrites:
+            return None
+        for scope, found in rewritings(state.graph):
+            move = Rewrite(found.value.name, found.rule)
+            if str(move) in self._seen:
+                continue
+            self._seen.add(str(move))
+            effect = effect_of(scope, found)
+            if not effect.is_less or not _matters(effect, state, self._target):
+                continue
+            what = f"{found.rule} of {found.value.name}{_where(scope, found.value)}"
+            if not is_allowed(found, self._options):
+                self._disallowed.append(f"{what} is {found.tag}, which the options do not allow")
+                continue
+            after = self._after(state, {move: _reason(scope, found, effect)})
+            if isinstance(after, Rewritten):
+                return after
+            self._refused.setdefault(found.rule, {})[move] = _reason(scope, found, effect), f"{what} {after}"
         return None
-    for scope, found in rewritings(state.graph):
-        move = Rewrite(found.value.name, found.rule)
-        if str(move) in seen:
-            continue
-        seen.add(str(move))
-        effect = effect_of(scope, found)
-        if not effect.is_less or not _matters(effect, state, target):
-            continue
-        if not is_allowed(found, options):
-            return _with_note(state, scope, found, f"is {found.tag}, which the options do not allow")
-        graph = apply_moves(state.graph, [move])
-        peak = target.peak(graph)
-        seconds = target.seconds(graph, peak)
-        if not pays((state.peak.total_bytes, state.seconds), (peak.total_bytes, seconds), target.limit_bytes):
-            became = f"{_figures(state.peak, state.seconds)} would become {_figures(peak, seconds)}"
-            return _with_note(state, scope, found, f"does not pay: {became}")
-        reason = _reason(scope, found, effect, (state.seconds, seconds))
-        decision = Decision(move, reason, state.peak.total_bytes - peak.total_bytes)
-        return Rewritten(graph, (*state.decisions, decision), peak, seconds, state.notes)
-    return None
+
+    def together(self, state: Rewritten) -> Rewritten | None:
+        """Returns the state after all rewritings of one rule that do not pay one by one, where they do together."""
+        for rule, refused in self._refused.items():
+            if len(refused) < 2:
+                continue
+            try:
+                after = self._after(state, {move: reason for move, (reason, _) in refused.items()})
+            except PlanError:  # one of them has taken away what another was to replace
+                continue
+            if isinstance(after, Rewritten):
+                del self._refused[rule]
+                return after
+        return None
+
+    def _after(self, state: Rewritten, moves: dict[Rewrite, str]) -> Rewritten | str:
+        """Returns the state after moves, given with their reasons, or why they do not pay."""
+        graph = apply_moves(state.graph, moves)
+        peak = self._target.peak(graph)
+        seconds = self._target.seconds(graph, peak)
+        before, after = (state.peak.total_bytes, state.seconds), (peak.total_bytes, seconds)
+        if not pays(before, after, self._target.limit_bytes):
+            return f"does not pay: {_figures(state.peak, state.seconds)} would become {_figures(peak, seconds)}"
+        times = f"estimated {state.seconds * 1e3:.3g} ms -> {seconds * 1e3:.3g} ms"
+        saved_bytes = state.peak.total_bytes - peak.total_bytes
+        last = list(moves)[-1]
+        new = (Decision(m, f"{why}; {times}", saved_bytes if m is last else 0) for m, why in moves.items())
+        return Rewritten(graph, (*state.decisions, *new), peak, seconds, ())
 
 
 def pays(before: tuple[int, float], after: tuple[int, float], limit_bytes: int) -> bool:
@@ -137,15 +188,9 @@ def _matters(effect: Effect, state: Rewritten, target: Target) -> bool:
     return in_temporaries or seconds > _LEAST_SHARE * state.seconds
 
 
-def _with_note(state: Rewritten, scope: Graph, found: Rewriting, why: str) -> Rewritten:
-    note = f"{found.rule} of {found.value.name}{_where(scope, found.value)} {why}"
-    return Rewritten(state.graph, state.decisions, state.peak, state.seconds, (*state.notes, note))
-
-
-def _reason(scope: Graph, found: Rewriting, effect: Effect, seconds: tuple[float, float]) -> str:
-    before, after = (f"{s * 1e3:.3g} ms" for s in seconds)
+def _reason(scope: Graph, found: Rewriting, effect: Effect) -> str:
     saved = f"{_signed(effect.saved_bytes)} made, {_signed_flops(effect.saved_flops)} operations"
-    return f"{found.rule}{_where(scope, found.value)}, {found.tag}: {saved}; estimated {before} -> {after}"
+    return f"{found.rule}{_where(scope, found.value)}, {found.tag}: {saved}"
 
 
 def _signed(n_bytes: int) -> str:
