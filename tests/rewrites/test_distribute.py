@@ -21,7 +21,8 @@ N, M, D = 23, 19, 11
 
 def clouds(dtype: Any = np.float32, scale: float = 1.0, offset: float = 0.0, seed: int = 0) -> tuple[Any, Any]:
     rng = np.random.default_rng(seed)
-    return tuple(jnp.asarray(rng.normal(offset, scale, size=(n, D)), dtype) for n in (N, M))
+    x, y = (jnp.asarray(rng.normal(offset, scale, size=(n, D)), dtype) for n in (N, M))
+    return x, y
 
 
 def squared_distances(x: Any, y: Any) -> np.ndarray:

@@ -158,26 +158,31 @@ class Terms:
         Both are moved by the mean of one of them, so that a common offset does not drown their difference.
         """
         sign = -1.0 if op.kind == "sub" else 1.0
-        left, right = (self.of(x, depth) for x in op.inputs)
-        if len(left) > 1 or len(right) > 1 or len(left[0].factors) > 1 or len(right[0].factors) > 1:
+        left, right = (self._single(x, depth) for x in op.inputs)
+        (result,) = op.outputs
+        if left is None or right is None or not jnp.issubdtype(result.dtype, np.floating):
             return None
-        (p, q), (result,) = (left[0].factors[0], right[0].factors[0]), op.outputs
-        if p.ndim != q.ndim or result.shape in (p.shape, q.shape) or not jnp.issubdtype(result.dtype, np.floating):
+        (p, q), scales = (left[1], right[1]), (left[0], sign * right[0])
+        if p.ndim != q.ndim or result.shape in (p.shape, q.shape):
             return None
         if q.size_bytes > p.size_bytes:  # the mean is taken over the smaller
-            first, second = Term(sign * right[0].scale, (q,)), left[0]
-        else:
-            first, second = left[0], Term(sign * right[0].scale, right[0].factors)
-        return self._centred(first, second)
+            return self._centred(scales[1], q, scales[0], p)
+        return self._centred(scales[0], p, scales[1], q)
 
-    def _centred(self, first: Term, second: Term) -> tuple[Term, Term]:
-        (p,), (q,) = first.factors, second.factors
+    def _single(self, v: Value, depth: int) -> tuple[float, Value] | None:
+        """Returns the number and the array whose product a value is, or None for more terms or factors."""
+        terms = list(self.of(v, depth))
+        if len(terms) != 1 or len(terms[0].factors) != 1 or not terms[0].scale:
+            return None
+        return terms[0].scale, terms[0].factors[0]
+
+    def _centred(self, scale_p: float, p: Value, scale_q: float, q: Value) -> tuple[Term, Term]:
         axes = tuple(a for a in range(p.ndim) if q.shape[a] > 1 and p.shape[a] == 1)
         mean = self.written(lambda a: finite_mean(a, axes), q)
-        ratio = second.scale / first.scale
+        ratio = scale_q / scale_p
         moved_p = self.written(lambda a, c: a + jnp.asarray(ratio, c.dtype) * c, p, mean)
         moved_q = self.written(lambda a, c: a - c, q, mean)
-        return Term(first.scale, (moved_p,)), Term(second.scale, (moved_q,))
+        return Term(scale_p, (moved_p,)), Term(scale_q, (moved_q,))
 
     def _multiplied(self, op: Op, depth: int) -> tuple[Term, ...] | None:
         if not jnp.issubdtype(op.outputs[0].dtype, np.floating):
