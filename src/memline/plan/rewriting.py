@@ -50,8 +50,10 @@ class Effect:
 
     saved_bytes: int
     saved_flops: float
+    narrowed_bytes: int
+    """By how much the largest array that is made becomes smaller."""
     is_less: bool
-    """Whether that is a good part of what it replaces."""
+    """Whether one of these is a good part of what it replaces."""
 
 
 def rewritten(graph: Graph, peak: Peak, seconds: float, target: Target, options: Options) -> Rewritten:
@@ -163,19 +165,21 @@ def pays(before: tuple[int, float], after: tuple[int, float], limit_bytes: int) 
 def effect_of(scope: Graph, found: Rewriting) -> Effect:
     """Returns what a rewriting saves, by what is no longer made and what is made instead."""
     after = rewrite(scope, found)
-    gone_bytes, gone_flops = _made(scope, after)
-    new_bytes, new_flops = _made(after, scope)
-    is_less = new_bytes < _LESS * gone_bytes or new_flops < _LESS * gone_flops
-    return Effect(gone_bytes - new_bytes, gone_flops - new_flops, is_less)
+    gone, gone_flops = _made(scope, after)
+    new, new_flops = _made(after, scope)
+    largest, new_largest = max(gone, default=0), max(new, default=0)
+    is_less = sum(new) < _LESS * sum(gone) or new_flops < _LESS * gone_flops or new_largest < _LESS * largest
+    return Effect(sum(gone) - sum(new), gone_flops - new_flops, largest - new_largest, is_less)
 
 
-def _made(scope: Graph, other: Graph) -> tuple[int, float]:
-    """Returns the bytes that ops of one graph make and the other's do not, and their operations."""
+def _made(scope: Graph, other: Graph) -> tuple[list[int], float]:
+    """Returns the bytes of each array that ops of one graph make and the other's do not, and their operations."""
     kept = set(other.producer)
-    made_bytes, flops = 0, 0.0
+    made_bytes: list[int] = []
+    flops = 0.0
     for node in scope.nodes:
         if isinstance(node, Op) and not node.bodies and not any(v in kept for v in node.outputs) and not is_view(node):
-            made_bytes += sum(v.size_bytes for v in node.outputs)
+            made_bytes += [v.size_bytes for v in node.outputs]
             flops += table.flops_of(node)
     return made_bytes, flops
 
@@ -184,7 +188,7 @@ def _matters(effect: Effect, state: Rewritten, target: Target) -> bool:
     """Whether an effect can show in the figures of the whole program; in a loop it shows many times over."""
     seconds = effect.saved_flops / target.machine.elementwise_flops
     seconds += effect.saved_bytes / target.machine.first_touch_bytes_per_s
-    in_temporaries = effect.saved_bytes > _LEAST_SHARE * state.peak.temp_bytes
+    in_temporaries = max(effect.saved_bytes, effect.narrowed_bytes) > _LEAST_SHARE * state.peak.temp_bytes
     return in_temporaries or seconds > _LEAST_SHARE * state.seconds
 
 
