@@ -22,8 +22,8 @@ from memline.rewrites.rule import Rewriting, is_allowed
 from memline.rules import table
 from memline.units import format_bytes
 
-_LEAST_SHARE = 0.002
-"""A rewriting is taken where the program's time or peak falls by this share or more."""
+_LEAST_SHARE = 0.02
+"""A rewriting is taken where time or peak of the program fall by this share: less is within the models' error."""
 _LESS = 0.95
 """It is looked at where what it replaces takes so much less, in bytes made or in operations."""
 _SLOWER, _BIGGER = 1.05, 1.5
@@ -56,39 +56,48 @@ class Effect:
 def rewritten(graph: Graph, peak: Peak, seconds: float, target: Target, options: Options) -> Rewritten:
     """Returns the program with every rewriting that options allow and that pays, to a fixpoint."""
     state = Rewritten(graph, (), peak, seconds, ())
-    seen: set[str] = set()  # by value: a refused one is not weighed again, and what is taken has other names
-    for _ in range(_MOST_WEIGHED):
-        better = _next(state, target, options, seen)
-        if better is None:
+    if not options.rewrites:
+        return state
+    seen: set[Rewrite] = set()  # a refused one is not weighed again, and what is taken leaves other names behind
+    while len(seen) < _MOST_WEIGHED:
+        before, state = state, _next(state, target, options, seen)
+        if state.graph is before.graph:
             break
-        state = better
     return state
 
 
-def _next(state: Rewritten, target: Target, options: Options, seen: set[str]) -> Rewritten | None:
-    """Returns the state after the first rewriting that matters, or with a note of why it was refused."""
-    if not options.rewrites:
-        return None
+def _next(state: Rewritten, target: Target, options: Options, seen: set[Rewrite]) -> Rewritten:
+    """Returns the state after the first rewriting that pays, with notes of those that were refused on the way."""
     for scope, found in rewritings(state.graph):
         move = Rewrite(found.value.name, found.rule)
-        if str(move) in seen:
+        if move in seen:
             continue
-        seen.add(str(move))
         effect = effect_of(scope, found)
         if not effect.is_less or not _matters(effect, state, target):
             continue
+        seen.add(move)
+        if len(seen) > _MOST_WEIGHED:
+            break
         if not is_allowed(found, options):
-            return _with_note(state, scope, found, f"is {found.tag}, which the options do not allow")
+            state = _with_note(state, scope, found, f"is {found.tag}, which the options do not allow")
+            continue
         graph = apply_moves(state.graph, [move])
         peak = target.peak(graph)
         seconds = target.seconds(graph, peak)
-        if not pays((state.peak.total_bytes, state.seconds), (peak.total_bytes, seconds), target.limit_bytes):
-            became = f"{_figures(state.peak, state.seconds)} would become {_figures(peak, seconds)}"
-            return _with_note(state, scope, found, f"does not pay: {became}")
+        before, after = (state.peak.total_bytes, state.seconds), (peak.total_bytes, seconds)
+        if not pays(before, after, target.limit_bytes):
+            if any(_is_less(new, old) for new, old in zip(after, before, strict=True)):
+                became = f"{_figures(state.peak, state.seconds)} would become {_figures(peak, seconds)}"
+                state = _with_note(state, scope, found, f"does not pay: {became}")
+            continue
         reason = _reason(scope, found, effect, (state.seconds, seconds))
         decision = Decision(move, reason, state.peak.total_bytes - peak.total_bytes)
         return Rewritten(graph, (*state.decisions, decision), peak, seconds, state.notes)
-    return None
+    return state
+
+
+def _is_less(after: float, before: float) -> bool:
+    return after < before * (1 - _LEAST_SHARE)
 
 
 def pays(before: tuple[int, float], after: tuple[int, float], limit_bytes: int) -> bool:
@@ -103,8 +112,7 @@ def pays(before: tuple[int, float], after: tuple[int, float], limit_bytes: int) 
     (True, False, True)
     """
     (peak_bytes, seconds), (new_bytes, new_seconds) = before, after
-    is_faster = new_seconds < seconds * (1 - _LEAST_SHARE)
-    is_smaller = new_bytes < peak_bytes * (1 - _LEAST_SHARE)
+    is_faster, is_smaller = _is_less(new_seconds, seconds), _is_less(new_bytes, peak_bytes)
     most_bytes = limit_bytes if peak_bytes <= limit_bytes else int(peak_bytes * _BIGGER)
     return (is_faster and new_bytes <= most_bytes) or (is_smaller and new_seconds <= seconds * _SLOWER)
 
