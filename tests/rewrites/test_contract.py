@@ -268,7 +268,7 @@ def test_products_of_other_precisions_are_not_mixed():
     mixed = trace(lambda a, v: jnp.dot(jnp.dot(a, a, precision="highest"), v, precision="default"), a, v)
     assert found_rules(mixed) == set()
     same = trace(lambda a, v: jnp.dot(jnp.dot(a, a, precision="highest"), v, precision="highest"), a, v)
-    products = [node for node in all_rewritten(same).nodes if node.kind == "dot_general"]
+    products = [node for node in all_rewritten(same).nodes if isinstance(node, Op) and node.kind == "dot_general"]
     assert len(products) == 2
     assert {str(lax.Precision.HIGHEST)} == {str(p) for node in products for p in node.params["precision"]}
 
