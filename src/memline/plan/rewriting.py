@@ -6,11 +6,13 @@ plan; each that mattered and was refused leaves a note.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from memline.analysis.cost import TURNS_OF_A_WHILE
 from memline.analysis.fusion import is_view
 from memline.analysis.peak import Peak
-from memline.ir.graph import Graph, Op, Value
+from memline.ir.graph import Graph, Loop, Op, Value
 from memline.options import Options
 from memline.passes.rewrite import rewrite
 from memline.plan.apply import apply_moves
@@ -68,12 +70,13 @@ def rewritten(graph: Graph, peak: Peak, seconds: float, target: Target, options:
 
 def _next(state: Rewritten, target: Target, options: Options, seen: set[Rewrite]) -> Rewritten:
     """Returns the state after the first rewriting that pays, with notes of those that were refused on the way."""
+    turns = dict(_turns(state.graph))
     for scope, found in rewritings(state.graph):
         move = Rewrite(found.value.name, found.rule)
         if move in seen:
             continue
         effect = effect_of(scope, found)
-        if not effect.is_less or not _matters(effect, state, target):
+        if not effect.is_less or not _matters(effect, turns[scope], state, target):
             continue
         seen.add(move)
         if len(seen) > _MOST_WEIGHED:
@@ -137,12 +140,21 @@ def _made(scope: Graph, other: Graph) -> tuple[int, float]:
     return made_bytes, flops
 
 
-def _matters(effect: Effect, state: Rewritten, target: Target) -> bool:
-    """Whether an effect can show in the figures of the whole program; in a loop it shows many times over."""
+def _turns(graph: Graph, times: float = 1.0) -> Iterator[tuple[Graph, float]]:
+    """Yields a graph and all bodies inside it, with how often each runs."""
+    yield graph, times
+    for node in graph.nodes:
+        often = node.trips if isinstance(node, Loop) else TURNS_OF_A_WHILE if node.kind == "while" else 1
+        for body in node.inner:
+            yield from _turns(body, times * often)
+
+
+def _matters(effect: Effect, turns: float, state: Rewritten, target: Target) -> bool:
+    """Whether an effect can show in the figures of the whole program, if its scope runs so many times."""
     seconds = effect.saved_flops / target.machine.elementwise_flops
     seconds += effect.saved_bytes / target.machine.first_touch_bytes_per_s
     in_temporaries = effect.saved_bytes > _LEAST_SHARE * state.peak.temp_bytes
-    return in_temporaries or seconds > _LEAST_SHARE * state.seconds
+    return in_temporaries or seconds * turns > _LEAST_SHARE * state.seconds
 
 
 def _with_note(state: Rewritten, scope: Graph, found: Rewriting, why: str) -> Rewritten:
