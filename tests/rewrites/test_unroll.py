@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.rewrites.rewriting import as_function, found_in, largest_size, rewritten
 
 import memline
 from memline.ir.trace import trace
+from tests.rewrites.rewriting import as_function, found_in, largest_size, rewritten
 
 N, M = 23, 19
 

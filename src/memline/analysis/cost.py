@@ -20,7 +20,7 @@ from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.rules import table
 from memline.rules.elementwise import COSTLY_OPS
 
-_TURNS_OF_A_WHILE = 10
+TURNS_OF_A_WHILE = 10
 """How often a `while` is taken to turn: nobody knows beforehand, and plans for its body do not depend on it."""
 _SERIAL_FLOPS = 1e5
 _ROW_BY_ROW = frozenset(["top_k", "sort"])
@@ -71,7 +71,7 @@ def node_seconds(
         return inner * node.length / node.chunk
     if node.bodies:
         spent = [_body_seconds(body, fusion, machine, node.kind == "while") for body in node.bodies]
-        return max(spent) if node.kind == "cond" else sum(spent) * _TURNS_OF_A_WHILE
+        return max(spent) if node.kind == "cond" else sum(spent) * TURNS_OF_A_WHILE
     return 0.0 if is_view(node) else op_seconds(node, buffers, given, fusion, machine, in_loop)
 
 

@@ -6,12 +6,14 @@ plan; each that mattered and was refused leaves a note.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from memline.analysis.cost import TURNS_OF_A_WHILE
 from memline.analysis.fusion import is_view
 from memline.analysis.peak import Peak
 from memline.errors import PlanError
-from memline.ir.graph import Graph, Op, Value
+from memline.ir.graph import Graph, Loop, Op, Value
 from memline.options import Options
 from memline.passes.rewrite import rewrite
 from memline.plan.apply import apply_moves
@@ -23,8 +25,8 @@ from memline.rewrites.rule import Rewriting, is_allowed
 from memline.rules import table
 from memline.units import format_bytes
 
-_LEAST_SHARE = 0.002
-"""A rewriting is taken where the program's time or peak falls by this share or more."""
+_LEAST_SHARE = 0.02
+"""A rewriting is taken where time or peak of the program fall by this share: less is within the models' error."""
 _LESS = 0.95
 """It is looked at where what it replaces takes so much less, in bytes made or in operations."""
 _SLOWER, _BIGGER = 1.05, 1.5
@@ -64,11 +66,10 @@ def rewritten(graph: Graph, peak: Peak, seconds: float, target: Target, options:
     """
     weighing = _Weighing(target, options)
     state = Rewritten(graph, (), peak, seconds, ())
-    for _ in range(_MOST_WEIGHED):
-        better = weighing.next(state) or weighing.together(state)
-        if better is None:
-            break
+    better: Rewritten | None = state if options.rewrites else None
+    while better is not None:
         state = better
+        better = weighing.next(state) or weighing.together(state)
     return replace(state, notes=weighing.notes)
 
 
@@ -83,7 +84,8 @@ class _Weighing:
     def __init__(self, target: Target, options: Options) -> None:
         self._target = target
         self._options = options
-        self._seen: set[str] = set()  # by value: a refused one is not weighed again, and what is taken has other names
+        self._seen: set[Rewrite] = set()
+        """What was weighed: what is refused is not weighed again, and what is taken leaves other names behind."""
         self._refused: dict[str, dict[Rewrite, tuple[str, str]]] = {}
         """By rule, what does not pay by itself: why it would be made, and why it is not."""
         self._disallowed: list[str] = []
@@ -91,28 +93,30 @@ class _Weighing:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is told of the rewritings that were refused."""
-        return (*self._disallowed, *(why for moves in self._refused.values() for _, why in moves.values()))
+        return (*self._disallowed, *(why for moves in self._refused.values() for _, why in moves.values() if why))
 
     def next(self, state: Rewritten) -> Rewritten | None:
         """Returns the state after the first rewriting that pays and was not weighed before."""
-        if not self._options.rewrites:
-            return None
+        turns = dict(_turns(state.graph))
         for scope, found in rewritings(state.graph):
             move = Rewrite(found.value.name, found.rule)
-            if str(move) in self._seen:
+            if move in self._seen:
                 continue
-            self._seen.add(str(move))
             effect = effect_of(scope, found)
-            if not effect.is_less or not _matters(effect, state, self._target):
+            if not effect.is_less or not _matters(effect, turns[scope], state, self._target):
                 continue
+            if len(self._seen) == _MOST_WEIGHED:
+                break
+            self._seen.add(move)
             what = f"{found.rule} of {found.value.name}{_where(scope, found.value)}"
             if not is_allowed(found, self._options):
                 self._disallowed.append(f"{what} is {found.tag}, which the options do not allow")
                 continue
-            after = self._after(state, {move: _reason(scope, found, effect)})
+            reason = _reason(scope, found, effect)
+            after = self._after(state, {move: reason})
             if isinstance(after, Rewritten):
                 return after
-            self._refused.setdefault(found.rule, {})[move] = _reason(scope, found, effect), f"{what} {after}"
+            self._refused.setdefault(found.rule, {})[move] = reason, f"{what} {after}" if after else ""
         return None
 
     def together(self, state: Rewritten) -> Rewritten | None:
@@ -130,18 +134,24 @@ class _Weighing:
         return None
 
     def _after(self, state: Rewritten, moves: dict[Rewrite, str]) -> Rewritten | str:
-        """Returns the state after moves, given with their reasons, or why they do not pay."""
+        """Returns the state after moves, given with their reasons; or why they do not pay, "" if they bring nothing."""
         graph = apply_moves(state.graph, moves)
         peak = self._target.peak(graph)
         seconds = self._target.seconds(graph, peak)
         before, after = (state.peak.total_bytes, state.seconds), (peak.total_bytes, seconds)
         if not pays(before, after, self._target.limit_bytes):
+            if not any(_is_less(new, old) for new, old in zip(after, before, strict=True)):
+                return ""
             return f"does not pay: {_figures(state.peak, state.seconds)} would become {_figures(peak, seconds)}"
         times = f"estimated {state.seconds * 1e3:.3g} ms -> {seconds * 1e3:.3g} ms"
         saved_bytes = state.peak.total_bytes - peak.total_bytes
         last = list(moves)[-1]
         new = (Decision(m, f"{why}; {times}", saved_bytes if m is last else 0) for m, why in moves.items())
         return Rewritten(graph, (*state.decisions, *new), peak, seconds, ())
+
+
+def _is_less(after: float, before: float) -> bool:
+    return after < before * (1 - _LEAST_SHARE)
 
 
 def pays(before: tuple[int, float], after: tuple[int, float], limit_bytes: int) -> bool:
@@ -156,8 +166,7 @@ def pays(before: tuple[int, float], after: tuple[int, float], limit_bytes: int) 
     (True, False, True)
     """
     (peak_bytes, seconds), (new_bytes, new_seconds) = before, after
-    is_faster = new_seconds < seconds * (1 - _LEAST_SHARE)
-    is_smaller = new_bytes < peak_bytes * (1 - _LEAST_SHARE)
+    is_faster, is_smaller = _is_less(new_seconds, seconds), _is_less(new_bytes, peak_bytes)
     most_bytes = limit_bytes if peak_bytes <= limit_bytes else int(peak_bytes * _BIGGER)
     return (is_faster and new_bytes <= most_bytes) or (is_smaller and new_seconds <= seconds * _SLOWER)
 
@@ -184,12 +193,21 @@ def _made(scope: Graph, other: Graph) -> tuple[list[int], float]:
     return made_bytes, flops
 
 
-def _matters(effect: Effect, state: Rewritten, target: Target) -> bool:
-    """Whether an effect can show in the figures of the whole program; in a loop it shows many times over."""
+def _turns(graph: Graph, times: float = 1.0) -> Iterator[tuple[Graph, float]]:
+    """Yields a graph and all bodies inside it, with how often each runs."""
+    yield graph, times
+    for node in graph.nodes:
+        often = node.trips if isinstance(node, Loop) else TURNS_OF_A_WHILE if node.kind == "while" else 1
+        for body in node.inner:
+            yield from _turns(body, times * often)
+
+
+def _matters(effect: Effect, turns: float, state: Rewritten, target: Target) -> bool:
+    """Whether an effect can show in the figures of the whole program, if its scope runs so many times."""
     seconds = effect.saved_flops / target.machine.elementwise_flops
     seconds += effect.saved_bytes / target.machine.first_touch_bytes_per_s
     in_temporaries = max(effect.saved_bytes, effect.narrowed_bytes) > _LEAST_SHARE * state.peak.temp_bytes
-    return in_temporaries or seconds > _LEAST_SHARE * state.seconds
+    return in_temporaries or seconds * turns > _LEAST_SHARE * state.seconds
 
 
 def _reason(scope: Graph, found: Rewriting, effect: Effect) -> str:

@@ -10,7 +10,7 @@ import math
 
 from memline.ir.graph import Graph, Op
 from memline.rewrites.einsum import evaluated
-from memline.rewrites.order import Better, Problem, best_order, least_bytes, least_work
+from memline.rewrites.order import Better, Problem, Term, best_order, least_bytes, least_work
 from memline.rewrites.rule import REASSOCIATES, Rewriting, approximate, rule, written
 from memline.rewrites.sums import SumOfProducts, sum_of
 from memline.rewrites.work import Work, elementwise_work
@@ -43,6 +43,9 @@ def contract_small(scope: Graph, node: Op) -> Rewriting | None:
     form = sum_of(scope, node)
     if form is None or form.drops_zeros:
         return None
+    fastest, smallest = (_best(form, better) for better in (least_work, least_bytes))
+    if fastest is None or smallest is None or smallest.work.largest_bytes >= fastest.work.largest_bytes:
+        return None
     return _ordered(form, node, least_bytes)
 
 
@@ -60,7 +63,7 @@ def contract_diagonal(scope: Graph, node: Op) -> Rewriting | None:
     return _ordered(form, node, least_work)
 
 
-def _ordered(form: SumOfProducts, node: Op, better: Better) -> Rewriting | None:
+def _best(form: SumOfProducts, better: Better) -> Term | None:
     if not form.factors:
         return None
     problem = Problem(
@@ -69,7 +72,13 @@ def _ordered(form: SumOfProducts, node: Op, better: Better) -> Rewriting | None:
         form.sizes,
         form.dtype.itemsize,
     )
-    order = best_order(problem, better)
+    return best_order(problem, better)
+
+
+def _ordered(form: SumOfProducts, node: Op, better: Better) -> Rewriting | None:
+    order = _best(form, better)
+    if order is None:
+        return None
     scaled = _scaled_factor(form)
     if not _is_better(order.work + _scaling(form, scaled), form.work):
         return None

@@ -164,8 +164,7 @@ class _Machine:
     ) -> _Indexed:
         """Returns the product element by element, summed over `summed`."""
         union = [*ia, *(i for i in ib if i not in ia)]
-        if all(i in wanted for i in union):
-            union.sort(key=wanted.index)
+        union.sort(key=lambda i: wanted.index(i) if i in wanted else len(wanted))
         wide = self.form.dtype
         x = _aligned(a.astype(wide), ia, union) * _aligned(b.astype(wide), ib, union)
         axes = tuple(at for at, i in enumerate(union) if i in summed)

@@ -9,8 +9,8 @@ from memline.ir.graph import Graph, Op, Value
 
 Axes = tuple[int | None, ...]
 
-_SAME = frozenset("copy stop_gradient optimization_barrier".split())
-"""What hands its operand on. (Programs are rewritten after they were differentiated.)"""
+_SAME = frozenset("copy stop_gradient".split())
+"""What hands its operand on. (Programs are rewritten after they were differentiated.) A barrier stands for a reason."""
 
 
 @dataclass(frozen=True)

@@ -130,8 +130,10 @@ def _connected(problem: Problem, leaves: Sequence[Term], group: Sequence[int], b
                     if set_a & set_b or not a.indices & b.indices:
                         continue
                     both = set_a | set_b
-                    term = problem.pair(a, b, _wanted(problem, both), is_all and both == everything)
-                    if both not in layer or better(term.work) < better(layer[both].work):
+                    first, second = (a, b) if set_a & -set_a < set_b & -set_b else (b, a)
+                    term = problem.pair(first, second, _wanted(problem, both), is_all and both == everything)
+                    # Of equal ones the last: it is bracketed from the left, as products are mostly written.
+                    if both not in layer or better(term.work) <= better(layer[both].work):
                         layer[both] = term
             if pairs > _MOST_PAIRS:
                 return _greedy(problem, [leaves[number] for number in group], list(group), better)
