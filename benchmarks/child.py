@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.agreement import difference
-from benchmarks.compilers import Built, build, honest_peak, warm_up
+from benchmarks.compilers import Built, build, honest, warm_up
 from benchmarks.measure import die_first, peak_growth
 from benchmarks.programs import Program, argument_bytes, find
 
@@ -25,10 +25,12 @@ def account(program: Program, seed: int) -> dict:
     """What is known without running: sizes, the limit, and the peak XLA accounts for."""
     args = program.make_args(seed)
     size = argument_bytes(args)
+    plain = honest(program.fun, args)
     return {
         "argument_bytes": size,
         "limit_bytes": program.limit(size),
-        "honest_peak_bytes": honest_peak(program.fun, args),
+        "honest_peak_bytes": plain.compiled_peak_bytes,
+        "temp_limit_bytes": program.temp_limit_bytes(plain.temp_bytes),
         "notes": [program.note()] if program.note else [],
     }
 
@@ -44,6 +46,7 @@ def memory(program: Program, seed: int, kind: str) -> dict:
         "growth_bytes": growth.bytes,
         "method": growth.method,
         "compiled_peak_bytes": built.compiled_peak_bytes,
+        "temp_bytes": built.temp_bytes,
         "compile_seconds": built.compile_seconds,
         "planning_seconds": built.planning_seconds,
         "moves": list(built.moves),

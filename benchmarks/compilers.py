@@ -23,6 +23,7 @@ class Built:
     call: Callable[..., Any]
     compile_seconds: float
     compiled_peak_bytes: int
+    temp_bytes: int
     planning_seconds: float | None = None
     moves: tuple[str, ...] = ()
 
@@ -41,7 +42,7 @@ def build_plain(fun: Callable[..., Any], args: tuple, options: dict | None = Non
     start = time.perf_counter()
     compiled = jax.jit(fun).lower(*args).compile(compiler_options=options)
     seconds = time.perf_counter() - start
-    return Built(compiled, seconds, compiled_peak(compiled))
+    return Built(compiled, seconds, compiled_peak(compiled), compiled_temp(compiled))
 
 
 def build_memline(fun: Callable[..., Any], args: tuple, limit_bytes: int) -> Built:
@@ -54,6 +55,7 @@ def build_memline(fun: Callable[..., Any], args: tuple, limit_bytes: int) -> Bui
         compiled,
         compile_seconds=plan.compile_seconds,
         compiled_peak_bytes=compiled_peak(compiled),
+        temp_bytes=compiled_temp(compiled),
         planning_seconds=plan.planning_seconds,
         moves=tuple(str(move) for move in plan.moves),
     )
@@ -64,15 +66,15 @@ def warm_up(kind: str, fun: Callable[..., Any], args: tuple, limit_bytes: int) -
     jax.block_until_ready(build(kind, fun, args, limit_bytes).call(*args))
 
 
-def honest_peak(fun: Callable[..., Any], args: tuple) -> int:
-    """The peak XLA accounts for when plain `jit` is compiled without library fusions."""
+def honest(fun: Callable[..., Any], args: tuple) -> Built:
+    """Plain `jit` compiled without library fusions, for what XLA then accounts for."""
     try:
-        return build_plain(fun, args, HONEST_OPTIONS).compiled_peak_bytes
+        return build_plain(fun, args, HONEST_OPTIONS)
     except Exception as error:
         # A backend or a version of XLA that does not know these options.
         if "option" not in str(error).lower():
             raise
-        return build_plain(fun, args).compiled_peak_bytes
+        return build_plain(fun, args)
 
 
 def compiled_peak(compiled: Any) -> int:
@@ -81,3 +83,8 @@ def compiled_peak(compiled: Any) -> int:
     return (
         stats.argument_size_in_bytes + stats.output_size_in_bytes + stats.temp_size_in_bytes - stats.alias_size_in_bytes
     )
+
+
+def compiled_temp(compiled: Any) -> int:
+    """Temporaries alone, by XLA's buffer assignment."""
+    return compiled.memory_analysis().temp_size_in_bytes

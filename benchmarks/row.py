@@ -26,6 +26,7 @@ class Row:
     argument_bytes: int | None = None
     limit_bytes: int | None = None
     honest_peak_bytes: int | None = None
+    temp_limit_bytes: int | None = None
     plain: dict | None = None
     memline: dict | None = None
     timing: dict | None = None
@@ -68,6 +69,13 @@ class Row:
         return None if self.ratio is None else self.ratio <= self.target_ratio
 
     @property
+    def temp_held(self) -> bool | None:
+        """Whether memline's temporaries, by XLA's account, are within the program's bound, if it has one."""
+        if self.memline is None or self.temp_limit_bytes is None:
+            return None
+        return self.memline["temp_bytes"] <= self.temp_limit_bytes
+
+    @property
     def agrees(self) -> bool | None:
         """Whether both computed the same."""
         return self.timing.get("agrees") if self.timing else None
@@ -80,6 +88,7 @@ class Row:
             "ratio": self.ratio,
             "limit_held": self.limit_held,
             "target_met": self.target_met,
+            "temp_held": self.temp_held,
             "agrees": self.agrees,
         }
 
@@ -104,6 +113,7 @@ def run_row(reference: str, kinds: list[str], repeats: int, seed: int, say: Call
     row.argument_bytes = account["argument_bytes"]
     row.limit_bytes = account["limit_bytes"]
     row.honest_peak_bytes = honest_peak_bytes = account["honest_peak_bytes"]
+    row.temp_limit_bytes = account["temp_limit_bytes"]
     row.notes += account["notes"]
 
     running = []

@@ -38,6 +38,11 @@ def table(rows: Sequence[Row]) -> str:
     if len(ratios) > 1:
         text.append(f"Geometric mean of {len(ratios)} time ratios: {statistics.geometric_mean(ratios):.2f}.")
     for row in rows:
+        if row.temp_limit_bytes is not None and row.memline is not None:
+            most = mebibytes(row.temp_limit_bytes)
+            text.append(
+                f"{row.name}: {mebibytes(row.memline['temp_bytes'])} MiB of temporaries, at most {most} allowed"
+            )
         text += [f"{row.name}: {remark}" for remark in (*row.notes, *row.errors)]
     return "\n".join(text)
 
@@ -68,7 +73,7 @@ def cells(row: Row) -> tuple[str, ...]:
 def verdict(row: Row) -> str:
     """`pass`, or what failed, or that something was not measured."""
     checks = {"limit": row.limit_held, "time": row.target_met, "result": row.agrees}
-    failed = [name for name, held in checks.items() if held is False]
+    failed = [name for name, held in {**checks, "temp": row.temp_held}.items() if held is False]
     if failed:
         return "FAIL: " + ", ".join(failed)
     if row.errors:

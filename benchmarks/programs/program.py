@@ -28,6 +28,10 @@ class Program:
     target_ratio: float
     """The largest acceptable time of memline over the time of plain `jax.jit`."""
     limit_over_arguments: bool = False
+    most_temp_bytes: int | None = None
+    """The largest acceptable temporaries of memline by XLA's account; None for any."""
+    most_temp_share: float | None = None
+    """The same as a share of those of plain `jit`, compiled without library fusions."""
     x64: bool = False
     tolerance: float = 1e-4
     """The largest relative difference that still counts as the same result."""
@@ -39,6 +43,12 @@ class Program:
     def limit(self, argument_bytes: int) -> int:
         """The limit in bytes on arguments, outputs and temporaries together."""
         return self.limit_bytes + argument_bytes * self.limit_over_arguments
+
+    def temp_limit_bytes(self, honest_temp_bytes: int) -> int | None:
+        """The largest acceptable temporaries where plain `jit` accounts for so many; None for any."""
+        if self.most_temp_share is not None:
+            return int(self.most_temp_share * honest_temp_bytes)
+        return self.most_temp_bytes
 
     @property
     def limit_text(self) -> str:

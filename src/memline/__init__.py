@@ -12,7 +12,7 @@ from memline.errors import (
     PlanError,
 )
 from memline.options import Options
-from memline.plan.moves import Compile, Keep, Recompute, SlimTape, SplitAxis, TurnProducts
+from memline.plan.moves import Compile, Keep, Recompute, Rewrite, SlimTape, SplitAxis, TurnProducts
 from memline.plan.plan import Plan
 from memline.tradeoff.curve import Curve, Point
 
@@ -33,6 +33,7 @@ __all__ = [
     "PlanError",
     "Point",
     "Recompute",
+    "Rewrite",
     "SlimTape",
     "SplitAxis",
     "TurnProducts",

@@ -27,6 +27,11 @@ class Options:
       tune_seconds: for how long, when a program is first compiled, it may be compiled and run under strategies of
         XLA's own (vector width, whole loops as one function, and so on) to find the fastest; 0 tries none. It runs on
         the arguments of that first call, or on made-up ones where only shapes are given (those are allocated then).
+      rewrites: what rewriting the program may do to its results: "exact" for nothing, "reassociates" for the same
+        terms added or multiplied in another order, "approximate" for an error of the rewriting's own, but no greater
+        than `rtol`; any of the three, in any order. () runs the program's arithmetic as it is written.
+      rtol: how large that error may be, relative to a result's largest element; None for the usual tolerance of the
+        result's type, 64 units of rounding (4 for types of 16 bits and less).
 
     Raises:
       ArgumentError: a field is out of its range.
@@ -41,6 +46,8 @@ class Options:
     max_moves: int = 64
     plan_cache: str | None = None
     tune_seconds: float = 0.0
+    rewrites: tuple[str, ...] = ("exact", "reassociates", "approximate")
+    rtol: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_compiles, int) or self.max_compiles < 1:
@@ -60,6 +67,14 @@ class Options:
             or not 0 <= self.tune_seconds < math.inf
         ):
             raise ArgumentError(f"tune_seconds is a number of seconds from 0, not {self.tune_seconds!r}")
+        known = ("exact", "reassociates", "approximate")
+        if not isinstance(self.rewrites, list | tuple) or not all(kind in known for kind in self.rewrites):
+            raise ArgumentError(f"rewrites are any of {', '.join(known)}, not {self.rewrites!r}")
+        object.__setattr__(self, "rewrites", tuple(kind for kind in known if kind in self.rewrites))
+        if self.rtol is not None and (
+            isinstance(self.rtol, bool) or not isinstance(self.rtol, int | float) or not 0 <= self.rtol < math.inf
+        ):
+            raise ArgumentError(f"rtol is a number from 0, or None, not {self.rtol!r}")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.programs import PROGRAMS, argument_bytes, find
 from benchmarks.programs.program import MIB
+from benchmarks.rewriting import REWRITING
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -60,3 +61,19 @@ def test_knn_is_right():
     expected = ((queries[:, None] - points[None]) ** 2).sum(-1)
     np.testing.assert_array_equal(indices, np.argsort(expected, axis=1)[:, :10])
     np.testing.assert_allclose(distances, np.sort(expected, axis=1)[:, :10], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", REWRITING)
+def test_programs_to_be_rewritten_give_finite_results(name):
+    program = find(REWRITING[name])
+    assert program.name == name
+    result = np.asarray(jax.jit(program.fun)(*program.warm_args()))
+    assert np.isfinite(result).all()
+    assert np.any(result != 0)
+
+
+def test_what_temporaries_may_be():
+    chain, trace = find(REWRITING["matrix-chain"]), find(REWRITING["trace"])
+    assert chain.temp_limit_bytes(500 * MIB) == MIB
+    assert trace.temp_limit_bytes(500 * MIB) == 5 * MIB
+    assert PROGRAMS["mlp"].temp_limit_bytes(500 * MIB) is None

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.others import OTHERS
 from benchmarks.programs import PROGRAMS
+from benchmarks.rewriting import REWRITING
 from benchmarks.row import run_row
 
 SMALL = replace(PROGRAMS["knn"], make_args=lambda seed: PROGRAMS["knn"].warm_args())
@@ -54,6 +55,9 @@ def test_the_other_suite_is_run_by_reference(monkeypatch, capsys):
     assert main(["--suite", "others"]) == 0
     assert asked == list(OTHERS.values())
     assert len(set(asked)) == len(asked)
+    asked.clear()
+    assert main(["rewriting", "knn"]) == 0
+    assert asked == [*REWRITING.values(), "knn"]
     asked.clear()
     assert main(["gpjax-sparse", "mlp"]) == 0
     assert asked == [OTHERS["gpjax-sparse"], "mlp"]

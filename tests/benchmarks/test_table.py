@@ -64,6 +64,7 @@ def test_the_allowed_growth_is_the_limit_less_the_arguments_with_its_slack():
         ({"timing": TIMING | {"agrees": False}}, "FAIL: result"),
         ({"errors": ["memline timing: it broke"], "timing": None}, "ERROR"),
         ({"memline": None, "timing": None}, "-"),
+        ({"temp_limit_bytes": MIB, "memline": {"growth_bytes": 0, "temp_bytes": 2 * MIB}}, "FAIL: temp"),
     ],
 )
 def test_verdicts(changes, expected):

@@ -20,7 +20,7 @@ from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.rules import table
 from memline.rules.elementwise import COSTLY_OPS
 
-_TURNS_OF_A_WHILE = 10
+TURNS_OF_A_WHILE = 10
 """How often a `while` is taken to turn: nobody knows beforehand, and plans for its body do not depend on it."""
 _SERIAL_FLOPS = 1e5
 _ROW_BY_ROW = frozenset(["top_k", "sort"])
@@ -71,7 +71,7 @@ def node_seconds(
         return inner * node.length / node.chunk
     if node.bodies:
         spent = [_body_seconds(body, fusion, machine, node.kind == "while") for body in node.bodies]
-        return max(spent) if node.kind == "cond" else sum(spent) * _TURNS_OF_A_WHILE
+        return max(spent) if node.kind == "cond" else sum(spent) * TURNS_OF_A_WHILE
     return 0.0 if is_view(node) else op_seconds(node, buffers, given, fusion, machine, in_loop)
 
 
@@ -135,10 +135,12 @@ def _by_row_length(shape: tuple[int, ...], machine: Machine) -> float:
 def _row_starts_seconds(op: Op, machine: Machine) -> float:
     """Returns what it takes to begin the rows of the largest array that an op reads or writes, if they are short.
 
-    Measured, rows of half a vector and less are computed as if they were one long row.
+    Measured, rows of half a vector and less are computed as if they were one long row, unless each of them is summed.
     """
     shape = max((v.shape for v in (*op.inputs, *op.outputs)), key=math.prod, default=())
-    if not shape or not machine.vector / 2 < shape[-1] < machine.short_row:
+    is_summed = bool(shape) and len(shape) - 1 in op.params.get("axes", ()) and op.kind.startswith("reduce_")
+    shortest = 1 if is_summed else machine.vector / 2
+    if not shape or not shortest < shape[-1] < machine.short_row:
         return 0.0
     return machine.short_row_s * math.prod(shape[:-1]) / machine.cores
 

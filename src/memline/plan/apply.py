@@ -7,13 +7,16 @@ from collections.abc import Iterable
 from memline.analysis.axes import Region, grow_region
 from memline.analysis.tape import tapes
 from memline.errors import PlanError
+from memline.ir.dead import drop_dead
 from memline.ir.graph import Graph, Value
 from memline.ir.scopes import loop_bodies, map_scopes
 from memline.passes.defer import defer
 from memline.passes.products import turn_products
+from memline.passes.rewrite import rewrite
 from memline.passes.slim import slim
 from memline.passes.split import split
-from memline.plan.moves import Compile, Keep, Move, Recompute, SlimTape, SplitAxis, TurnProducts
+from memline.plan.moves import Compile, Keep, Move, Recompute, Rewrite, SlimTape, SplitAxis, TurnProducts
+from memline.rewrites.rule import table
 
 # Going backwards from a big value, producers this much smaller are not worth making in pieces.
 _SMALL_SHARE = 64
@@ -36,6 +39,8 @@ def apply_moves(graph: Graph, moves: Iterable[Move]) -> Graph:
             graph = _turn(graph, move)
         elif isinstance(move, SlimTape):
             graph = _slim(graph, move)
+        elif isinstance(move, Rewrite):
+            graph = _rewrite(graph, move)
         elif isinstance(move, Compile):
             continue  # says how to compile, not what
         else:
@@ -73,6 +78,32 @@ def _slim(graph: Graph, move: SlimTape) -> Graph:
     if not found:
         raise PlanError(f"{move}: no loop stacks {move.value} only for loops that could cheaply compute it again")
     return slimmed
+
+
+def _rewrite(graph: Graph, move: Rewrite) -> Graph:
+    rule = table().get(move.rule)
+    if rule is None:
+        raise PlanError(f"{move}: this memline has no rule {move.rule}. Its rules: {', '.join(table())}.")
+    is_there = is_done = False
+
+    def transform(scope: Graph, is_tail: bool) -> Graph:
+        nonlocal is_there, is_done
+        value = _value_named(scope, move.value)
+        if value is None:
+            return scope
+        found = rule.match(scope, scope.producer[value])
+        is_there = True
+        if found is None or found.value is not value:
+            return scope
+        is_done = is_done or not is_tail
+        return rewrite(scope, found)
+
+    result = map_scopes(graph, transform)
+    if not is_there:
+        raise _no_such_value(move)
+    if not is_done:
+        raise PlanError(f"{move}: the rule does not apply to {move.value}. It rests on: {rule.identity}")
+    return drop_dead(result)
 
 
 def tape_moves(graph: Graph) -> list[tuple[SlimTape, int]]:
@@ -115,8 +146,12 @@ def apply_split(graph: Graph, move: SplitAxis, kept: frozenset[str], made: tuple
 
     result = map_scopes(graph, transform)
     if not found:
-        raise PlanError(f"{move}: the program has no value {move.value}. Print the plan's graph for the names it has.")
+        raise _no_such_value(move)
     return result
+
+
+def _no_such_value(move: SplitAxis | Rewrite) -> PlanError:
+    return PlanError(f"{move}: the program has no value {move.value}. Print the plan's graph for the names it has.")
 
 
 def _value_named(graph: Graph, name: str) -> Value | None:

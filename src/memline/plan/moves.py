@@ -108,6 +108,27 @@ class SlimTape:
 
 
 @dataclass(frozen=True)
+class Rewrite:
+    """Replaces a value by what computes the same with less: by one of the rules that docs/rewriting.md lists.
+
+    Args:
+      value: the value's name.
+      rule: the rule's name.
+
+    >>> Rewrite("%7", rule="contract")
+    Rewrite(value='%7', rule='contract')
+    """
+
+    value: str
+    rule: str
+
+    def __post_init__(self) -> None:
+        _require_name(self, self.value)
+        if not isinstance(self.rule, str) or not self.rule.isidentifier():
+            raise PlanError(f"Rewrite: a rule is named as in docs/rewriting.md, such as 'contract', not {self.rule!r}")
+
+
+@dataclass(frozen=True)
 class Compile:
     """Compiles the program with options of XLA's own, on top of those that memline always gives.
 
@@ -130,10 +151,10 @@ class Compile:
         object.__setattr__(self, "options", tuple((name, value) for name, value in pairs))
 
 
-Move: TypeAlias = SplitAxis | Keep | Recompute | TurnProducts | SlimTape | Compile
+Move: TypeAlias = SplitAxis | Keep | Recompute | TurnProducts | SlimTape | Rewrite | Compile
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (SplitAxis, Keep, Recompute, TurnProducts, SlimTape, Compile)
+    kind.__name__: kind for kind in (SplitAxis, Keep, Recompute, TurnProducts, SlimTape, Rewrite, Compile)
 }
 
 

@@ -23,6 +23,7 @@ from memline.plan.apply import apply_moves, tape_moves
 from memline.plan.candidates import Candidate, Target, candidates
 from memline.plan.moves import TurnProducts
 from memline.plan.plan import Decision
+from memline.plan.rewriting import rewritten
 from memline.rules import table
 from memline.units import format_bytes
 
@@ -89,6 +90,7 @@ def search(
     target = Target(limit_bytes, alias_bytes, model_for(platform), machine_for(platform), takers)
     peak = target.peak(graph)
     whole = _State(graph, (), peak, target.seconds(graph, peak))
+    starts = _starts(whole, target, options)
     floor: int | None = None
     compiles = 0
     best = whole
@@ -99,7 +101,7 @@ def search(
     lowest_bytes = limit_bytes
     for _ in range(options.max_compiles):
         lowest_bytes = lowered.limit_bytes
-        moved = _plan_for(whole, lowered, target, options)
+        moved = _plan_from(starts, lowered, target, options)
         state = _finished(moved, lowered)
         if compiles and state.peak.total_bytes >= best.peak.total_bytes:
             break  # the model has nothing smaller to offer
@@ -117,7 +119,7 @@ def search(
     hopeless = replace(target, limit_bytes=peak.fixed_bytes + 1)
     if not fits and lowest_bytes > hopeless.limit_bytes:
         # What a search for much less would find: so a limit that such a search told as its floor is met when asked for.
-        state = _finished(_plan_for(whole, hopeless, target, options), hopeless)
+        state = _finished(_plan_from(starts, hopeless, target, options), hopeless)
         if state.decisions != best.decisions:
             compiled = judge(state.graph)
             compiles += 1
@@ -143,7 +145,7 @@ def search(
         whole.peak,
         whole.seconds,
         _left_whole(best.graph, best.peak),
-        best.notes,
+        _told(best, starts),
     )
 
 
@@ -219,6 +221,35 @@ def _lowered(target: Target, planned: Peak, tried: list[tuple[int, int]], limit_
         if gained > 0 and told > 0:
             lower = min(lower, planned_bytes - int((compiled_bytes - limit_bytes) * told / gained * 1.05))
     return replace(target, limit_bytes=min(lower, planned_bytes - 1, target.limit_bytes - 1))
+
+
+def _starts(whole: _State, target: Target, options: Options) -> tuple[_State, ...]:
+    """Returns the programs to plan from: the rewritten one, where rewriting pays, and the one as written."""
+    found = rewritten(whole.graph, whole.peak, whole.seconds, target, options)
+    as_written = replace(whole, notes=found.notes)
+    if not found.decisions:
+        return (as_written,)
+    return _State(found.graph, found.decisions, found.peak, found.seconds, found.notes), as_written
+
+
+def _plan_from(starts: tuple[_State, ...], target: Target, asked: Target, options: Options) -> _State:
+    """Returns the fastest plan that fits `target` from any start, or the smallest; the first if it is not split."""
+    states: list[_State] = []
+    for start in starts:
+        states.append(_plan_for(start, target, asked, options))
+        if states[-1].decisions == start.decisions and states[-1].peak.total_bytes <= target.limit_bytes:
+            break
+    fitting = [s for s in states if s.peak.total_bytes <= target.limit_bytes]
+    return min(fitting, key=lambda s: s.seconds) if fitting else min(states, key=lambda s: s.peak.total_bytes)
+
+
+def _told(best: _State, starts: tuple[_State, ...]) -> tuple[str, ...]:
+    """Returns the notes of a plan, with the rewritings that it goes without although they seemed to pay."""
+    paid = starts[0].decisions
+    if not paid or best.decisions[: len(paid)] == paid:
+        return best.notes
+    moves = ", ".join(str(d.move) for d in paid)
+    return (*best.notes, f"without rewriting the program is split better under this limit: {moves} not made")
 
 
 def _plan_for(whole: _State, target: Target, asked: Target, options: Options) -> _State:

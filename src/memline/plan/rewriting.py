@@ -1,0 +1,233 @@
+"""Weighs the rewritings that the rules of the table offer: takes those that pay on the models, under the limit.
+
+Rewriting comes before splitting, for what vanishes need not pass by in pieces. Each taken one is a decision of the
+plan; each that mattered and was refused leaves a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from memline.analysis.cost import TURNS_OF_A_WHILE
+from memline.analysis.fusion import is_view
+from memline.analysis.peak import Peak
+from memline.errors import PlanError
+from memline.ir.graph import Graph, Loop, Op, Value
+from memline.options import Options
+from memline.passes.rewrite import rewrite
+from memline.plan.apply import apply_moves
+from memline.plan.candidates import Target
+from memline.plan.moves import Rewrite
+from memline.plan.plan import Decision
+from memline.rewrites.find import rewritings
+from memline.rewrites.rule import Rewriting, is_allowed
+from memline.rules import table
+from memline.units import format_bytes
+
+_LEAST_SHARE = 0.02
+"""A rewriting is taken where time or peak of the program fall by this share: less is within the models' error."""
+_LESS = 0.95
+"""It is looked at where what it replaces takes so much less, in bytes made or in operations."""
+_SLOWER, _BIGGER = 1.05, 1.5
+"""How much the one may grow that is not gained, where the program does not fit yet."""
+_MOST_WEIGHED = 48
+"""Rewritings of which the whole program's peak and time are estimated, some milliseconds each; the first ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rewritten:
+    """A program after the rewritings that pay."""
+
+    graph: Graph
+    decisions: tuple[Decision, ...]
+    peak: Peak
+    seconds: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a rewriting saves in the scope that it is in: bytes of arrays no longer made, and operations."""
+
+    saved_bytes: int
+    saved_flops: float
+    narrowed_bytes: int
+    """By how much the largest array that is made becomes smaller."""
+    is_less: bool
+    """Whether one of these is a good part of what it replaces."""
+
+
+def rewritten(graph: Graph, peak: Peak, seconds: float, target: Target, options: Options) -> Rewritten:
+    """Returns the program with every rewriting that options allow and that pays, to a fixpoint.
+
+    What does not pay by itself is weighed once more with the others of its rule: an array vanishes only with the last
+    of those that read it.
+    """
+    weighing = _Weighing(target, options)
+    state = Rewritten(graph, (), peak, seconds, ())
+    better: Rewritten | None = state if options.rewrites else None
+    while better is not None:
+        state = better
+        better = weighing.next(state) or weighing.together(state)
+    return replace(state, notes=weighing.notes)
+
+
+class _Weighing:
+    """Weighs the rewritings of one program, each once.
+
+    Args:
+      target: what the program must fit, and the models.
+      options: which rewritings are allowed.
+    """
+
+    def __init__(self, target: Target, options: Options) -> None:
+        self._target = target
+        self._options = options
+        self._seen: set[Rewrite] = set()
+        """What was weighed: what is refused is not weighed again, and what is taken leaves other names behind."""
+        self._refused: dict[str, dict[Rewrite, tuple[str, str]]] = {}
+        """By rule, what does not pay by itself: why it would be made, and why it is not."""
+        self._disallowed: list[str] = []
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is told of the rewritings that were refused."""
+        return (*self._disallowed, *(why for moves in self._refused.values() for _, why in moves.values() if why))
+
+    def next(self, state: Rewritten) -> Rewritten | None:
+        """Returns the state after the first rewriting that pays and was not weighed before."""
+        turns = dict(_turns(state.graph))
+        for scope, found in rewritings(state.graph):
+            move = Rewrite(found.value.name, found.rule)
+            if move in self._seen:
+                continue
+            effect = effect_of(scope, found)
+            if not effect.is_less or not _matters(effect, turns[scope], state, self._target):
+                continue
+            if len(self._seen) == _MOST_WEIGHED:
+                break
+            self._seen.add(move)
+            what = f"{found.rule} of {found.value.name}{_where(scope, found.value)}"
+            if not is_allowed(found, self._options):
+                self._disallowed.append(f"{what} is {found.tag}, which the options do not allow")
+                continue
+            reason = _reason(scope, found, effect)
+            after = self._after(state, {move: reason})
+            if isinstance(after, Rewritten):
+                return after
+            self._refused.setdefault(found.rule, {})[move] = reason, f"{what} {after}" if after else ""
+        return None
+
+    def together(self, state: Rewritten) -> Rewritten | None:
+        """Returns the state after all rewritings of one rule that do not pay one by one, where they do together."""
+        for rule, refused in self._refused.items():
+            if len(refused) < 2:
+                continue
+            try:
+                after = self._after(state, {move: reason for move, (reason, _) in refused.items()})
+            except PlanError:  # one of them has taken away what another was to replace
+                continue
+            if isinstance(after, Rewritten):
+                del self._refused[rule]
+                return after
+        return None
+
+    def _after(self, state: Rewritten, moves: dict[Rewrite, str]) -> Rewritten | str:
+        """Returns the state after moves, given with their reasons; or why they do not pay, "" if they bring nothing."""
+        graph = apply_moves(state.graph, moves)
+        peak = self._target.peak(graph)
+        seconds = self._target.seconds(graph, peak)
+        before, after = (state.peak.total_bytes, state.seconds), (peak.total_bytes, seconds)
+        if not pays(before, after, self._target.limit_bytes):
+            if not any(_is_less(new, old) for new, old in zip(after, before, strict=True)):
+                return ""
+            return f"does not pay: {_figures(state.peak, state.seconds)} would become {_figures(peak, seconds)}"
+        times = f"estimated {state.seconds * 1e3:.3g} ms -> {seconds * 1e3:.3g} ms"
+        saved_bytes = state.peak.total_bytes - peak.total_bytes
+        last = list(moves)[-1]
+        new = (Decision(m, f"{why}; {times}", saved_bytes if m is last else 0) for m, why in moves.items())
+        return Rewritten(graph, (*state.decisions, *new), peak, seconds, ())
+
+
+def _is_less(after: float, before: float) -> bool:
+    return after < before * (1 - _LEAST_SHARE)
+
+
+def pays(before: tuple[int, float], after: tuple[int, float], limit_bytes: int) -> bool:
+    """Whether a program is better after a rewriting.
+
+    Args:
+      before, after: its planned peak in bytes, and its estimated seconds.
+      limit_bytes: what it must fit. A program that fits may grow up to it; one that does not, and is to be split, by
+        half.
+
+    >>> pays((100, 2.0), (100, 1.0), 50), pays((40, 2.0), (60, 1.0), 50), pays((40, 2.0), (45, 1.0), 50)
+    (True, False, True)
+    """
+    (peak_bytes, seconds), (new_bytes, new_seconds) = before, after
+    is_faster, is_smaller = _is_less(new_seconds, seconds), _is_less(new_bytes, peak_bytes)
+    most_bytes = limit_bytes if peak_bytes <= limit_bytes else int(peak_bytes * _BIGGER)
+    return (is_faster and new_bytes <= most_bytes) or (is_smaller and new_seconds <= seconds * _SLOWER)
+
+
+def effect_of(scope: Graph, found: Rewriting) -> Effect:
+    """Returns what a rewriting saves, by what is no longer made and what is made instead."""
+    after = rewrite(scope, found)
+    gone, gone_flops = _made(scope, after)
+    new, new_flops = _made(after, scope)
+    largest, new_largest = max(gone, default=0), max(new, default=0)
+    is_less = sum(new) < _LESS * sum(gone) or new_flops < _LESS * gone_flops or new_largest < _LESS * largest
+    return Effect(sum(gone) - sum(new), gone_flops - new_flops, largest - new_largest, is_less)
+
+
+def _made(scope: Graph, other: Graph) -> tuple[list[int], float]:
+    """Returns the bytes of each array that ops of one graph make and the other's do not, and their operations."""
+    kept = set(other.producer)
+    made_bytes: list[int] = []
+    flops = 0.0
+    for node in scope.nodes:
+        if isinstance(node, Op) and not node.bodies and not any(v in kept for v in node.outputs) and not is_view(node):
+            made_bytes += [v.size_bytes for v in node.outputs]
+            flops += table.flops_of(node)
+    return made_bytes, flops
+
+
+def _turns(graph: Graph, times: float = 1.0) -> Iterator[tuple[Graph, float]]:
+    """Yields a graph and all bodies inside it, with how often each runs."""
+    yield graph, times
+    for node in graph.nodes:
+        often = node.trips if isinstance(node, Loop) else TURNS_OF_A_WHILE if node.kind == "while" else 1
+        for body in node.inner:
+            yield from _turns(body, times * often)
+
+
+def _matters(effect: Effect, turns: float, state: Rewritten, target: Target) -> bool:
+    """Whether an effect can show in the figures of the whole program, if its scope runs so many times."""
+    seconds = effect.saved_flops / target.machine.elementwise_flops
+    seconds += effect.saved_bytes / target.machine.first_touch_bytes_per_s
+    in_temporaries = max(effect.saved_bytes, effect.narrowed_bytes) > _LEAST_SHARE * state.peak.temp_bytes
+    return in_temporaries or seconds * turns > _LEAST_SHARE * state.seconds
+
+
+def _reason(scope: Graph, found: Rewriting, effect: Effect) -> str:
+    saved = f"{_signed(effect.saved_bytes)} made, {_signed_flops(effect.saved_flops)} operations"
+    return f"{found.rule}{_where(scope, found.value)}, {found.tag}: {saved}"
+
+
+def _signed(n_bytes: int) -> str:
+    """Returns a saving as what becomes of the bytes."""
+    return f"{format_bytes(abs(n_bytes))} {'less' if n_bytes >= 0 else 'more'}"
+
+
+def _signed_flops(flops: float) -> str:
+    return f"{abs(flops):.3g} {'fewer' if flops >= 0 else 'more'}"
+
+
+def _where(scope: Graph, value: Value) -> str:
+    source = getattr(scope.producer[value], "source", None)
+    return f" ({source})" if source else ""
+
+
+def _figures(peak: Peak, seconds: float) -> str:
+    return f"{format_bytes(peak.total_bytes)} and {seconds * 1e3:.3g} ms"
