@@ -6,6 +6,7 @@ plan; each that mattered and was refused leaves a note.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -96,27 +97,38 @@ class _Weighing:
         return (*self._disallowed, *(why for moves in self._refused.values() for _, why in moves.values() if why))
 
     def next(self, state: Rewritten) -> Rewritten | None:
-        """Returns the state after the first rewriting that pays and was not weighed before."""
+        """Returns the state after the first rewriting that pays and was not weighed before.
+
+        Where several rules offer to replace the same value, the fastest is taken; the first of those that are as fast.
+        """
         turns = dict(_turns(state.graph))
-        for scope, found in rewritings(state.graph):
-            move = Rewrite(found.value.name, found.rule)
-            if move in self._seen:
-                continue
-            effect = effect_of(scope, found)
-            if not effect.is_less or not _matters(effect, turns[scope], state, self._target):
-                continue
-            if len(self._seen) == _MOST_WEIGHED:
+        for (scope, _), offers in itertools.groupby(rewritings(state.graph), key=lambda each: (each[0], each[1].value)):
+            weighed = (self._weighed(state, scope, found, turns[scope]) for _, found in offers)
+            best = min(filter(None, weighed), key=lambda after: after.seconds, default=None)
+            if best is not None:
+                return best
+            if len(self._seen) >= _MOST_WEIGHED:
                 break
-            self._seen.add(move)
-            what = f"{found.rule} of {found.value.name}{_where(scope, found.value)}"
-            if not is_allowed(found, self._options):
-                self._disallowed.append(f"{what} is {found.tag}, which the options do not allow")
-                continue
-            reason = _reason(scope, found, effect)
-            after = self._after(state, {move: reason})
-            if isinstance(after, Rewritten):
-                return after
-            self._refused.setdefault(found.rule, {})[move] = reason, f"{what} {after}" if after else ""
+        return None
+
+    def _weighed(self, state: Rewritten, scope: Graph, found: Rewriting, turns: float) -> Rewritten | None:
+        """Returns the state after a rewriting, if it is allowed, pays and was not weighed before."""
+        move = Rewrite(found.value.name, found.rule)
+        if move in self._seen:
+            return None
+        effect = effect_of(scope, found)
+        if not effect.is_less or not _matters(effect, turns, state, self._target):
+            return None
+        self._seen.add(move)
+        what = f"{found.rule} of {found.value.name}{_where(scope, found.value)}"
+        if not is_allowed(found, self._options):
+            self._disallowed.append(f"{what} is {found.tag}, which the options do not allow")
+            return None
+        reason = _reason(scope, found, effect)
+        after = self._after(state, {move: reason})
+        if isinstance(after, Rewritten):
+            return after
+        self._refused.setdefault(found.rule, {})[move] = reason, f"{what} {after}" if after else ""
         return None
 
     def together(self, state: Rewritten) -> Rewritten | None:
@@ -211,7 +223,10 @@ def _matters(effect: Effect, turns: float, state: Rewritten, target: Target) -> 
 
 
 def _reason(scope: Graph, found: Rewriting, effect: Effect) -> str:
-    saved = f"{_signed(effect.saved_bytes)} made, {_signed_flops(effect.saved_flops)} operations"
+    made = f"{_signed(effect.saved_bytes)} made"
+    if effect.saved_bytes < 0 < effect.narrowed_bytes:  # more small arrays in the place of a large one
+        made = f"the largest array {format_bytes(effect.narrowed_bytes)} smaller"
+    saved = f"{made}, {_signed_flops(effect.saved_flops)} operations"
     return f"{found.rule}{_where(scope, found.value)}, {found.tag}: {saved}"
 
 
