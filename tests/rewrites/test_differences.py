@@ -33,8 +33,8 @@ def squared_distances(x: Any, y: Any) -> np.ndarray:
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_every_spelling_is_found_and_its_cube_is_gone(spelling: str) -> None:
     graph = trace(SPELLINGS[spelling], *clouds())
-    after, done = rewritten(graph, "distribute")
-    assert [found.rule for found in done] == ["distribute"]
+    after, done = rewritten(graph, "differences")
+    assert [found.rule for found in done] == ["differences"]
     assert largest_size(graph) == N * M * D
     assert largest_size(after) == N * M
 
@@ -42,7 +42,7 @@ def test_every_spelling_is_found_and_its_cube_is_gone(spelling: str) -> None:
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_every_spelling_computes_the_same(spelling: str) -> None:
     args = clouds(offset=30.0)
-    after, done = rewritten(trace(SPELLINGS[spelling], *args), "distribute")
+    after, done = rewritten(trace(SPELLINGS[spelling], *args), "differences")
     with jax.enable_x64(True):
         expected = np.asarray(SPELLINGS[spelling](*(jnp.asarray(a, np.float64) for a in args)))
     error = np.abs(as_function(after)(*args) - expected).max() / expected.max()
@@ -52,19 +52,19 @@ def test_every_spelling_computes_the_same(spelling: str) -> None:
 @pytest.mark.parametrize("near_miss", NEAR_MISSES)
 def test_what_is_no_sum_of_squared_differences_is_left_alone(near_miss: str) -> None:
     graph = trace(NEAR_MISSES[near_miss], *clouds())
-    assert found_in(graph, "distribute") is None
-    assert found_in(graph, "distribute_wide") is None
+    assert found_in(graph, "differences") is None
+    assert found_in(graph, "differences_wide") is None
 
 
 def test_integers_and_complex_numbers_are_left_alone() -> None:
     for dtype in (np.int32, np.complex64):
-        assert found_in(trace(SPELLINGS["power"], *clouds(dtype)), "distribute") is None
+        assert found_in(trace(SPELLINGS["power"], *clouds(dtype)), "differences") is None
 
 
 def test_batches_of_clouds() -> None:
     x, y = (jnp.stack([a, 2 * a]) for a in clouds())
     graph = trace(jax.vmap(SPELLINGS["power"]), x, y)
-    after, done = rewritten(graph, "distribute")
+    after, done = rewritten(graph, "differences")
     assert len(done) == 1
     assert largest_size(after) == 2 * N * M
     np.testing.assert_allclose(as_function(after)(x, y), jax.vmap(SPELLINGS["power"])(x, y), rtol=1e-4)
@@ -77,7 +77,7 @@ def kernel_sum(x: Any, y: Any) -> Any:
 def test_a_gradient_loses_its_differences_as_well() -> None:
     args = clouds()
     graph = trace(jax.grad(kernel_sum), *args)
-    after, done = rewritten(graph, "distribute_wide")
+    after, done = rewritten(graph, "differences_wide")
     assert [found.value.shape for found in done] == [(N, D), (N, M)]
     assert largest_size(after) == N * M
     np.testing.assert_allclose(as_function(after)(*args), jax.grad(kernel_sum)(*args), rtol=1e-4, atol=1e-6)
@@ -90,19 +90,19 @@ def test_what_magnifies_small_errors_asks_for_double_precision() -> None:
         return found.tag.bound
 
     for f in (kernel_sum, lambda x, y: jnp.linalg.norm(x[:, None] - y, axis=-1)):
-        assert bound(f, "distribute") > 1e-4
-        assert bound(f, "distribute_wide") < 1e-6
+        assert bound(f, "differences") > 1e-4
+        assert bound(f, "differences_wide") < 1e-6
 
 
 def test_nearly_equal_points_keep_their_distances_in_double_precision() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(1.0, 1.0, size=(N, D)).astype(np.float32)
     y = x * np.float32(1 + 1e-4)
-    after, _ = rewritten(trace(lambda x, y: jnp.sqrt(SPELLINGS["power"](x, y)), x, y), "distribute_wide")
+    after, _ = rewritten(trace(lambda x, y: jnp.sqrt(SPELLINGS["power"](x, y)), x, y), "differences_wide")
     np.testing.assert_allclose(as_function(after)(x, y), np.sqrt(squared_distances(x, y)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("rule", ["distribute", "distribute_wide"])
+@pytest.mark.parametrize("rule", ["differences", "differences_wide"])
 def test_points_at_infinity_stay_there_and_move_no_others(rule: str) -> None:
     x, y = clouds()
     x, y = x.at[1].set(jnp.nan), y.at[2].set(jnp.inf).at[3, 0].set(-jnp.inf)
@@ -115,7 +115,7 @@ def test_points_at_infinity_stay_there_and_move_no_others(rule: str) -> None:
 @pytest.mark.parametrize("shapes", [((0, 4), (5, 4)), ((3, 0), (5, 0)), ((1, 4), (5, 4)), ((3, 4), (1, 4))])
 def test_empty_and_single_axes_have_nothing_to_gain(shapes: Any) -> None:
     args = [jnp.ones(shape) for shape in shapes]
-    assert found_in(trace(SPELLINGS["power"], *args), "distribute") is None
+    assert found_in(trace(SPELLINGS["power"], *args), "differences") is None
 
 
 @settings(max_examples=15, deadline=None)
@@ -124,7 +124,7 @@ def test_empty_and_single_axes_have_nothing_to_gain(shapes: Any) -> None:
     power=st.integers(-6, 6),
     shift=st.sampled_from([0.0, 1.0, 100.0]),
     duplicates=st.integers(0, 5),
-    rule=st.sampled_from(["distribute", "distribute_wide"]),
+    rule=st.sampled_from(["differences", "differences_wide"]),
     seed=st.integers(0, 99),
 )
 def test_errors_stay_within_the_bound(
@@ -135,7 +135,7 @@ def test_errors_stay_within_the_bound(
         x, y = clouds(dtype, scale, shift * scale if dtype != "float16" else 0.0, seed)
         y = y.at[:duplicates].set(x[:duplicates])
         found = found_in(trace(SPELLINGS["power"], x, y), rule)
-        if rule == "distribute_wide" and dtype == "float64":
+        if rule == "differences_wide" and dtype == "float64":
             assert found is None
             return
         after, done = rewritten(trace(SPELLINGS["power"], x, y), rule)
@@ -157,7 +157,7 @@ def test_memline_takes_it_where_it_pays(wrap: str) -> None:
 
     limited = memline.jit(nearest, memory_limit="4MiB")
     plan = memline.plan(nearest, "4MiB")(x, y)
-    assert any(isinstance(m, memline.Rewrite) and m.rule == "distribute" for m in plan.moves)
+    assert any(isinstance(m, memline.Rewrite) and m.rule == "differences" for m in plan.moves)
     assert (plan.compiled_peak_bytes or 0) <= 4 << 20
     functions = {
         "plain": lambda f: f(x, y),

@@ -43,15 +43,15 @@ _STEEPNESS = 1e5
 """By how much what is steep may magnify an error, or a sum lose by cancellation."""
 
 
-@rule("distribute", approximate(), "reduce_sum", "dot_general")
-def distribute(scope: Graph, node: Op) -> Rewriting | None:
+@rule("differences", approximate(), "reduce_sum", "dot_general")
+def differences(scope: Graph, node: Op) -> Rewriting | None:
     """sum_k (x_ik - y_jk)^2 = sum_k x_ik^2 - 2 sum_k x_ik y_jk + sum_k y_jk^2, and sum_j w_ij (x_ik - y_jk) alike."""
     return _distributed(scope, node, wide=False)
 
 
-@rule("distribute_wide", approximate(), "reduce_sum", "dot_general")
-def distribute_wide(scope: Graph, node: Op) -> Rewriting | None:
-    """As `distribute`, with products of single precision in double: for what a root or an exponential reads."""
+@rule("differences_wide", approximate(), "reduce_sum", "dot_general")
+def differences_wide(scope: Graph, node: Op) -> Rewriting | None:
+    """As `differences`, with products of single precision in double: for what a root or an exponential reads."""
     return _distributed(scope, node, wide=True) if node.inputs[0].dtype == np.float32 else None
 
 
