@@ -70,6 +70,15 @@ def test_a_move_that_does_not_apply_says_why(value, rule, why):
         apply_moves(trace(twice_transposed, X), [Rewrite(value, rule)])
 
 
+def test_what_two_rewritings_both_make_is_made_once():
+    a, b, c = (normal(60, 60, seed=seed) for seed in range(3))
+    v = normal(60, seed=3)
+    compiled = memline.jit(lambda a, b, c, v: a @ b @ v + c @ b @ v, memory_limit="8MiB").lower(a, b, c, v).compile()
+    assert [move.rule for move in compiled.plan.moves if isinstance(move, Rewrite)] == ["contract"] * 2
+    assert kinds(compiled.graph) == ["dot_general"] * 3 + ["add"]
+    assert_same(compiled(a, b, c, v), a @ b @ v + c @ b @ v, rtol=1e-4)
+
+
 @pytest.mark.parametrize("body", ["scan", "while", "cond"])
 def test_it_reaches_into_bodies(body):
     def fun(x):

@@ -52,6 +52,7 @@ def triangular(a: Any, b: Any) -> Any:
 TABLE, ROWS = normal(MANY, WIDTH, seed=1), normal(N, WIDTH, seed=2)
 MATRIX, VECTOR = well_conditioned(N), normal(N, seed=3)
 SQUARE = normal(N, 30, seed=4)
+THREE = (normal(N, N, seed=5), ROWS, normal(N, WIDTH, seed=6))
 
 FIRES: dict[str, dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]] = {
     "one_hot_gather": {
@@ -85,6 +86,12 @@ FIRES: dict[str, dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]] = {
         "softmax by hand": (lambda x: jnp.log(jnp.exp(x) / jnp.exp(x).sum(0)), (SQUARE,)),
         "scaled exponential": (lambda x, a: jnp.log(jnp.exp(x) * jnp.abs(a[:, None])), (SQUARE, VECTOR)),
     },
+    "common_factor": {
+        "from the left": (lambda a, x, y: a @ x + a @ y, THREE),
+        "from the right": (lambda a, x, y: x.T @ a - y.T @ a, THREE),
+        "three of them": (lambda a, x, y: a @ x + a @ y + a @ jnp.sin(x), THREE),
+        "by einsum": (lambda a, x, y: jnp.einsum("ij,jk->ik", a, x) - jnp.einsum("ij,jk->ik", a, y), THREE),
+    },
 }  # fmt: skip
 MISSES: dict[str, dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]] = {
     "one_hot_gather": {
@@ -115,6 +122,13 @@ MISSES: dict[str, dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]] = {
         "over an exponential": (lambda x, a: jnp.log(a[:, None] / jnp.exp(x)), (SQUARE, VECTOR)),
         "complex": (lambda x, a: jnp.log(jnp.exp(1j * x) * a[:, None]), (SQUARE, VECTOR)),
         "log1p": (lambda x, a: jnp.log1p(jnp.exp(x) * a[:, None] ** 2), (SQUARE, VECTOR)),
+    },
+    "common_factor": {
+        "no factor in common": (lambda a, x, y: a @ x + a.T @ y, THREE),
+        "a product that is a result": (lambda a, x, y: (a @ x + a @ y, a @ x), THREE),
+        "other precisions": (lambda a, x, y: a @ x + jnp.matmul(a, y, precision="highest"), THREE),
+        "on other sides": (lambda a, x, y: a @ a.T + jnp.sin(a) @ a, THREE),
+        "a product of both": (lambda a, x, y: (a @ x) * (a @ y), THREE),
     },
 }
 

@@ -102,7 +102,7 @@ def _scaling(form: SumOfProducts, scaled: int | None) -> Work:
 
 
 def _is_better(work: Work, as_written: Work) -> bool:
-    if work.cost <= _LESS * as_written.cost and work.largest_bytes <= max(as_written.largest_bytes, _SMALL_BYTES):
+    if work.cost <= _LESS * as_written.cost:
         return True
     is_smaller = work.largest_bytes <= _MUCH_LESS * as_written.largest_bytes
     return is_smaller and as_written.largest_bytes > _SMALL_BYTES and work.cost <= _MORE * as_written.cost
