@@ -90,6 +90,7 @@ FIRES: dict[str, dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]] = {
         "from the left": (lambda a, x, y: a @ x + a @ y, THREE),
         "from the right": (lambda a, x, y: x.T @ a - y.T @ a, THREE),
         "three of them": (lambda a, x, y: a @ x + a @ y + a @ jnp.sin(x), THREE),
+        "others between": (lambda a, x, y: jnp.cos(y) - a @ x + jnp.sin(x) - (y - a @ y), THREE),
         "by einsum": (lambda a, x, y: jnp.einsum("ij,jk->ik", a, x) - jnp.einsum("ij,jk->ik", a, y), THREE),
     },
 }  # fmt: skip
