@@ -52,6 +52,7 @@ def triangular(a: Any, b: Any) -> Any:
 TABLE, ROWS = normal(MANY, WIDTH, seed=1), normal(N, WIDTH, seed=2)
 MATRIX, VECTOR = well_conditioned(N), normal(N, seed=3)
 SQUARE = normal(N, 30, seed=4)
+CUBE = normal(4, 3, 5)
 THREE = (normal(N, N, seed=5), ROWS, normal(N, WIDTH, seed=6))
 
 FIRES: dict[str, dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]] = {
@@ -85,6 +86,12 @@ FIRES: dict[str, dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]] = {
         "softmax": (lambda x: jnp.log(jax.nn.softmax(x)), (SQUARE,)),
         "softmax by hand": (lambda x: jnp.log(jnp.exp(x) / jnp.exp(x).sum(0)), (SQUARE,)),
         "scaled exponential": (lambda x, a: jnp.log(jnp.exp(x) * jnp.abs(a[:, None])), (SQUARE, VECTOR)),
+    },
+    "transposes": {
+        "of matrices": (lambda x: jnp.sin(x.T.T), (SQUARE,)),
+        "by swapaxes": (lambda x: jnp.swapaxes(jnp.moveaxis(x, 0, 2), 0, 1), (CUBE,)),
+        "by einsum": (lambda x: jnp.einsum("abc->cba", jnp.transpose(x, (1, 0, 2))), (CUBE,)),
+        "three times": (lambda x: x.transpose(1, 2, 0).transpose(1, 2, 0).transpose(1, 2, 0), (CUBE,)),
     },
     "common_factor": {
         "from the left": (lambda a, x, y: a @ x + a @ y, THREE),
@@ -123,6 +130,11 @@ MISSES: dict[str, dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]] = {
         "over an exponential": (lambda x, a: jnp.log(a[:, None] / jnp.exp(x)), (SQUARE, VECTOR)),
         "complex": (lambda x, a: jnp.log(jnp.exp(1j * x) * a[:, None]), (SQUARE, VECTOR)),
         "log1p": (lambda x, a: jnp.log1p(jnp.exp(x) * a[:, None] ** 2), (SQUARE, VECTOR)),
+    },
+    "transposes": {
+        "once": (lambda x: x.T, (SQUARE,)),
+        "something between": (lambda x: jnp.cumsum(x.T, 0).T, (SQUARE,)),
+        "a reshape between": (lambda x: x.transpose(1, 0, 2).reshape(3, 2, 2, 5).transpose(3, 0, 1, 2), (CUBE,)),
     },
     "common_factor": {
         "no factor in common": (lambda a, x, y: a @ x + a.T @ y, THREE),

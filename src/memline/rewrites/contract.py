@@ -20,8 +20,8 @@ _LESS, _MUCH_LESS = 0.9, 0.5
 """An order is offered if its work, or its largest array in between, is at most so much of what is written."""
 _SMALL_BYTES = 1 << 12
 """Arrays up to this size do not count."""
-_MORE = 1.2
-"""For a smaller array in between the work may be so many times as much."""
+_MORE, _MUCH_MORE = 1.2, 8.0
+"""For a smaller array in between the work may be so many times as much; the second where that is asked for."""
 
 
 @rule("contract", REASSOCIATES, *_ENDS)
@@ -39,14 +39,14 @@ def contract(scope: Graph, node: Op) -> Rewriting | None:
 
 @rule("contract_small", REASSOCIATES, *_ENDS)
 def contract_small(scope: Graph, node: Op) -> Rewriting | None:
-    """As `contract`, but the order is taken in which the largest array in between is smallest."""
+    """As `contract`, but in the order in which the largest array in between is smallest, at the price of more work."""
     form = sum_of(scope, node)
     if form is None or form.drops_zeros:
         return None
     fastest, smallest = (_best(form, better) for better in (least_work, least_bytes))
     if fastest is None or smallest is None or smallest.work.largest_bytes >= fastest.work.largest_bytes:
         return None
-    return _ordered(form, node, least_bytes)
+    return _ordered(form, node, least_bytes, _MUCH_MORE)
 
 
 @rule("contract_diagonal", approximate(), *_ENDS)
@@ -75,12 +75,12 @@ def _best(form: SumOfProducts, better: Better) -> Term | None:
     return best_order(problem, better)
 
 
-def _ordered(form: SumOfProducts, node: Op, better: Better) -> Rewriting | None:
+def _ordered(form: SumOfProducts, node: Op, better: Better, most: float = _MORE) -> Rewriting | None:
     order = _best(form, better)
     if order is None:
         return None
     scaled = _scaled_factor(form)
-    if not _is_better(order.work + _scaling(form, scaled), form.work):
+    if not _is_better(order.work + _scaling(form, scaled), form.work, most):
         return None
     operands = [*(factor.value for factor in form.factors), *form.numbers, *form.divisors]
     return written(form.root, lambda *xs: evaluated(form, order, scaled, *xs), *operands, source=node.source)
@@ -101,8 +101,8 @@ def _scaling(form: SumOfProducts, scaled: int | None) -> Work:
     return elementwise_work(math.prod(v.shape), v.size_bytes)
 
 
-def _is_better(work: Work, as_written: Work) -> bool:
+def _is_better(work: Work, as_written: Work, most: float) -> bool:
     if work.cost <= _LESS * as_written.cost:
         return True
     is_smaller = work.largest_bytes <= _MUCH_LESS * as_written.largest_bytes
-    return is_smaller and as_written.largest_bytes > _SMALL_BYTES and work.cost <= _MORE * as_written.cost
+    return is_smaller and as_written.largest_bytes > _SMALL_BYTES and work.cost <= most * as_written.cost
