@@ -246,6 +246,21 @@ def test_a_logarithm_of_a_determinant_is_finite_where_the_determinant_is_not():
     np.testing.assert_allclose(evaluate(after, [a])[0], 60 * np.log(50.0), rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float8_e4m3fn, jnp.float8_e5m2, jnp.int4, jnp.bool_])
+def test_types_in_which_nobody_calculates_are_left_alone(dtype):
+    a = jnp.ones((20, 20), dtype)
+    product = (((1,), (0,)), ((), ()))
+    for fun in (
+        lambda a: lax.dot_general(lax.dot_general(a, a, product), a[:, 0], product),
+        lambda a: lax.dot_general(a, a, product) + lax.dot_general(a, a.T, product),
+        lambda a: jnp.where(a.astype(jnp.float32) > 0, 1.0, 0.0) @ jnp.ones(20),
+    ):
+        assert [found.rule for _, found in rewritings(trace(fun, a))] == []
+    floats = trace(lambda a: a.astype(jnp.float32) @ a.astype(jnp.float32) @ jnp.ones(20), a)
+    (found,) = (found for _, found in rewritings(floats))
+    assert all(v.dtype == jnp.float32 for node in found.nodes for v in node.inputs)
+
+
 class TestPlans:
     def test_an_embedding_by_one_hot_products_is_planned_as_a_lookup(self):
         i, table = classes(500), normal(MANY, 4, seed=1)

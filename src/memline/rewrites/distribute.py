@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from memline.ir.graph import Graph, Op, Value
-from memline.rewrites.match import op_of
+from memline.rewrites.match import is_usual, op_of
 from memline.rewrites.rule import REASSOCIATES, Rewriting, rule, written
 from memline.rules.folds import apply_op
 
@@ -32,7 +32,7 @@ def common_factor(scope: Graph, node: Op) -> Rewriting | None:
     One product in place of two. Not in float16, in whose range X + Y may not be where the products are.
     """
     result = node.outputs[0]
-    if result.dtype == jnp.float16:
+    if result.dtype == jnp.float16 or not is_usual(result.dtype):
         return None
     terms = _terms(scope, node)
     for first, second in combinations(terms, 2):

@@ -23,11 +23,11 @@ import numpy as np
 
 from memline.analysis.fusion import is_view
 from memline.analysis.products import product_of
-from memline.analysis.spelling import fill_of, is_widening
+from memline.analysis.spelling import fill_of, is_widening, keeps_floats
 from memline.ir.graph import Graph, Op, Value
 from memline.rewrites.diagonals import diagonal_mask, diagonal_of
 from memline.rewrites.indices import Axis, Indices
-from memline.rewrites.match import op_of, operand_axes, seen_through
+from memline.rewrites.match import is_usual, op_of, operand_axes, seen_through
 from memline.rewrites.work import Work, elementwise_work, product_work
 
 _MOST_FACTORS = 32
@@ -181,7 +181,7 @@ class _Reader:
             return self.indices.reshaped(axes, op.inputs[0].shape)
         if op.kind == "convert_element_type":
             narrow = op.inputs[0]
-            return axes if is_widening(op) and narrow.dtype != np.bool_ else None
+            return axes if is_widening(op) and is_usual(narrow.dtype) else None
         places = operand_axes(op, tuple(range(len(axes))))
         if places is None:
             return None
@@ -221,7 +221,7 @@ class _Reader:
 
     def _dtype(self) -> Any:
         """Returns the type to compute in, or None where the types of what is absorbed do not go together."""
-        if not self.dtypes:
+        if not self.dtypes or not all(map(is_usual, self.dtypes)):
             return None
         if all(jnp.issubdtype(d, np.inexact) for d in self.dtypes):
             widest = jnp.result_type(*self.dtypes)
@@ -337,4 +337,7 @@ def _is_number(scope: Graph, v: Value) -> bool:
 
 def _keeps_range(op: Op) -> bool:
     """Whether the result of a product is as wide as its operands: as a narrower one it is rounded on purpose."""
-    return all(jnp.promote_types(v.dtype, op.outputs[0].dtype) == op.outputs[0].dtype for v in op.inputs)
+    made = op.outputs[0].dtype
+    if jnp.issubdtype(made, np.inexact):
+        return all(v.dtype == made or keeps_floats(v.dtype, made) for v in op.inputs)
+    return all(is_usual(v.dtype) and v.dtype.itemsize <= made.itemsize for v in op.inputs)
