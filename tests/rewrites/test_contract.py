@@ -81,6 +81,11 @@ MISSES: dict[str, Spelling] = {
     "already in the best order": (lambda a, b, v: a @ (b @ v), "ij,jk,k"),
     "the product is a result as well": (lambda a, b, v: (a @ b @ v, a @ b), "ij,jk,k"),
     "the product is read elsewhere": (lambda a, b, v: (lambda c: c @ v + jnp.sin(c)[:, 0])(a @ b), "ij,jk,k"),
+    "the transposed product is read elsewhere": (
+        lambda a, b, v: (lambda c: v @ c + jnp.sin(c)[0])((a @ b).T),
+        "ij,jk,k",
+    ),
+    "a diagonal of an argument": (lambda a: jnp.diag(a), "ii"),
     "something else than a product between": (lambda a, b, v: jnp.sin(a @ b) @ v, "ij,jk,k"),
     "rounded on purpose": (lambda a, b, v: lax.reduce_precision(a @ b, 5, 10) @ v, "ij,jk,k"),
     "a product of a product is summed at once": (lambda a, b, c: jnp.vdot(a, b @ c), "ik,ij,jk"),

@@ -1,6 +1,6 @@
 """Rules for sums of products: contracted in a better order, summed early, broadcast late, diagonals taken first.
 
-They share one engine: `sums.sum_of` reads the normal form off a value, `order.best_order` finds the order, and
+They share one engine: `reading.sum_of` reads the normal form off a value, `order.best_order` finds the order, and
 `einsum.evaluated` writes it.
 """
 
@@ -11,8 +11,9 @@ import math
 from memline.ir.graph import Graph, Op
 from memline.rewrites.einsum import evaluated
 from memline.rewrites.order import Better, Problem, Term, best_order, least_bytes, least_work
+from memline.rewrites.reading import sum_of
 from memline.rewrites.rule import REASSOCIATES, Rewriting, approximate, rule, written
-from memline.rewrites.sums import SumOfProducts, sum_of
+from memline.rewrites.sums import SumOfProducts
 from memline.rewrites.work import Work, elementwise_work
 
 _ENDS = ("dot_general", "reduce_sum", "mul", "gather")
@@ -44,7 +45,7 @@ def contract_small(scope: Graph, node: Op) -> Rewriting | None:
     if form is None or form.drops_zeros:
         return None
     fastest, smallest = (_best(form, better) for better in (least_work, least_bytes))
-    if fastest is None or smallest is None or smallest.work.largest_bytes >= fastest.work.largest_bytes:
+    if smallest.work.largest_bytes >= fastest.work.largest_bytes:
         return None
     return _ordered(form, node, least_bytes, _MUCH_MORE)
 
@@ -63,9 +64,7 @@ def contract_diagonal(scope: Graph, node: Op) -> Rewriting | None:
     return _ordered(form, node, least_work)
 
 
-def _best(form: SumOfProducts, better: Better) -> Term | None:
-    if not form.factors:
-        return None
+def _best(form: SumOfProducts, better: Better) -> Term:
     problem = Problem(
         tuple(frozenset(factor.indices) for factor in form.factors),
         frozenset(form.out),
@@ -77,8 +76,6 @@ def _best(form: SumOfProducts, better: Better) -> Term | None:
 
 def _ordered(form: SumOfProducts, node: Op, better: Better, most: float = _MORE) -> Rewriting | None:
     order = _best(form, better)
-    if order is None:
-        return None
     scaled = _scaled_factor(form)
     if not _is_better(order.work + _scaling(form, scaled), form.work, most):
         return None
