@@ -122,6 +122,8 @@ def test_what_does_not_fit_may_become_faster_or_smaller_but_not_much_worse():
     assert pays((100, 2.0), (90, 2.0), 50)
     assert not pays((100, 2.0), (200, 1.0), 50)
     assert not pays((100, 2.0), (90, 3.0), 50)
+    assert pays((100, 2.0), (40, 3.0), 50), "it fits then"
+    assert not pays((100, 2.0), (40, 9.0), 50)
 
 
 def test_a_program_without_a_match_is_planned_as_without_rules():

@@ -81,6 +81,11 @@ MISSES: dict[str, Spelling] = {
     "already in the best order": (lambda a, b, v: a @ (b @ v), "ij,jk,k"),
     "the product is a result as well": (lambda a, b, v: (a @ b @ v, a @ b), "ij,jk,k"),
     "the product is read elsewhere": (lambda a, b, v: (lambda c: c @ v + jnp.sin(c)[:, 0])(a @ b), "ij,jk,k"),
+    "the transposed product is read elsewhere": (
+        lambda a, b, v: (lambda c: v @ c + jnp.sin(c)[0])((a @ b).T),
+        "ij,jk,k",
+    ),
+    "a diagonal of an argument": (lambda a: jnp.diag(a), "ii"),
     "something else than a product between": (lambda a, b, v: jnp.sin(a @ b) @ v, "ij,jk,k"),
     "rounded on purpose": (lambda a, b, v: lax.reduce_precision(a @ b, 5, 10) @ v, "ij,jk,k"),
     "a product of a product is summed at once": (lambda a, b, c: jnp.vdot(a, b @ c), "ik,ij,jk"),
@@ -156,6 +161,40 @@ def test_a_diagonal_times_something_is_a_rule_of_its_own(name):
 def test_near_misses_of_contractions(name):
     fun, spec = MISSES[name]
     assert found_rules(trace(fun, *arguments(spec, BIG, jnp.float32))) == set()
+
+
+LONG = {"b": 2, "i": 40, "j": 6000, "k": 30}
+SMALLER: dict[str, Spelling] = {
+    "from the left": (lambda v, a, b: v @ a @ b, "i,ij,jk->k"),
+    "by einsum": (lambda v, a, b: jnp.einsum("j,jk->k", jnp.einsum("i,ij->j", v, a), b), "i,ij,jk->k"),
+    "transposed": (lambda v, a, b: b.T @ (a.T @ v), "i,ij,jk->k"),
+    "several vectors": (lambda v, a, b: 2 * (v @ a) @ b / 2, "bi,ij,jk->bk"),
+}
+NO_SMALLER: dict[str, Spelling] = {
+    "smallest as written": (lambda v, a, b: v @ (a @ b), "i,ij,jk->k"),
+    "what is long is a result": (lambda v, a, b: (v @ a @ b, v @ a), "i,ij,jk->k"),
+    "something else than a product between": (lambda v, a, b: jnp.sin(v @ a) @ b, "i,ij,jk->k"),
+    "fastest order is smallest": (lambda a, b, v: a @ b @ v, "ij,jk,k->i"),
+}
+
+
+@pytest.mark.parametrize("name", SMALLER)
+def test_the_order_with_the_smallest_array_in_between_is_offered(name):
+    fun, spec = SMALLER[name]
+    args = arguments(spec, LONG, jnp.float32)
+    graph = trace(fun, *args)
+    (found,) = ((scope, found) for scope, found in rewritings(graph) if found.rule == "contract_small")
+    after = rewrite(*found)
+    check(after)
+    largest = [max(v.size_bytes for node in g.nodes for v in node.outputs) for g in (after, graph)]
+    assert largest[0] < largest[1] / 4
+    assert_same(evaluate(after, args), evaluate(graph, args), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NO_SMALLER)
+def test_near_misses_of_smaller_orders(name):
+    fun, spec = NO_SMALLER[name]
+    assert "contract_small" not in found_rules(trace(fun, *arguments(spec, LONG, jnp.float32)))
 
 
 @pytest.mark.parametrize("name", DIAGONAL_MISSES)

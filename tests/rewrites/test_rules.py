@@ -52,6 +52,7 @@ def triangular(a: Any, b: Any) -> Any:
 TABLE, ROWS = normal(MANY, WIDTH, seed=1), normal(N, WIDTH, seed=2)
 MATRIX, VECTOR = well_conditioned(N), normal(N, seed=3)
 SQUARE = normal(N, 30, seed=4)
+CUBE = normal(4, 3, 5)
 THREE = (normal(N, N, seed=5), ROWS, normal(N, WIDTH, seed=6))
 
 FIRES: dict[str, dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]] = {
@@ -86,10 +87,17 @@ FIRES: dict[str, dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]] = {
         "softmax by hand": (lambda x: jnp.log(jnp.exp(x) / jnp.exp(x).sum(0)), (SQUARE,)),
         "scaled exponential": (lambda x, a: jnp.log(jnp.exp(x) * jnp.abs(a[:, None])), (SQUARE, VECTOR)),
     },
+    "transposes": {
+        "of matrices": (lambda x: jnp.sin(x.T.T), (SQUARE,)),
+        "by swapaxes": (lambda x: jnp.swapaxes(jnp.moveaxis(x, 0, 2), 0, 1), (CUBE,)),
+        "by einsum": (lambda x: jnp.einsum("abc->cba", jnp.transpose(x, (1, 0, 2))), (CUBE,)),
+        "three times": (lambda x: x.transpose(1, 2, 0).transpose(1, 2, 0).transpose(1, 2, 0), (CUBE,)),
+    },
     "common_factor": {
         "from the left": (lambda a, x, y: a @ x + a @ y, THREE),
         "from the right": (lambda a, x, y: x.T @ a - y.T @ a, THREE),
         "three of them": (lambda a, x, y: a @ x + a @ y + a @ jnp.sin(x), THREE),
+        "others between": (lambda a, x, y: jnp.cos(y) - a @ x + jnp.sin(x) - (y - a @ y), THREE),
         "by einsum": (lambda a, x, y: jnp.einsum("ij,jk->ik", a, x) - jnp.einsum("ij,jk->ik", a, y), THREE),
     },
 }  # fmt: skip
@@ -122,6 +130,11 @@ MISSES: dict[str, dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]] = {
         "over an exponential": (lambda x, a: jnp.log(a[:, None] / jnp.exp(x)), (SQUARE, VECTOR)),
         "complex": (lambda x, a: jnp.log(jnp.exp(1j * x) * a[:, None]), (SQUARE, VECTOR)),
         "log1p": (lambda x, a: jnp.log1p(jnp.exp(x) * a[:, None] ** 2), (SQUARE, VECTOR)),
+    },
+    "transposes": {
+        "once": (lambda x: x.T, (SQUARE,)),
+        "something between": (lambda x: jnp.cumsum(x.T, 0).T, (SQUARE,)),
+        "a reshape between": (lambda x: x.transpose(1, 0, 2).reshape(3, 2, 2, 5).transpose(3, 0, 1, 2), (CUBE,)),
     },
     "common_factor": {
         "no factor in common": (lambda a, x, y: a @ x + a.T @ y, THREE),
@@ -231,6 +244,21 @@ def test_a_logarithm_of_a_determinant_is_finite_where_the_determinant_is_not():
     after = with_rule(trace(lambda a: jnp.log(jnp.linalg.det(a)), a), "log_of_exp")
     assert after is not None
     np.testing.assert_allclose(evaluate(after, [a])[0], 60 * np.log(50.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float8_e4m3fn, jnp.float8_e5m2, jnp.int4, jnp.bool_])
+def test_types_in_which_nobody_calculates_are_left_alone(dtype):
+    a = jnp.ones((20, 20), dtype)
+    product = (((1,), (0,)), ((), ()))
+    for fun in (
+        lambda a: lax.dot_general(lax.dot_general(a, a, product), a[:, 0], product),
+        lambda a: lax.dot_general(a, a, product) + lax.dot_general(a, a.T, product),
+        lambda a: jnp.where(a.astype(jnp.float32) > 0, 1.0, 0.0) @ jnp.ones(20),
+    ):
+        assert [found.rule for _, found in rewritings(trace(fun, a))] == []
+    floats = trace(lambda a: a.astype(jnp.float32) @ a.astype(jnp.float32) @ jnp.ones(20), a)
+    (found,) = (found for _, found in rewritings(floats))
+    assert all(v.dtype == jnp.float32 for node in found.nodes for v in node.inputs)
 
 
 class TestPlans:

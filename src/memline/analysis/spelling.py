@@ -33,8 +33,19 @@ def _is_number(v: Value) -> bool:
 
 def is_widening(op: Op) -> bool:
     """Whether a conversion between floats keeps every number as it is."""
-    x, y = op.inputs[0].dtype, op.outputs[0].dtype
-    return jnp.issubdtype(x, np.floating) and jnp.promote_types(x, y) == y
+    return keeps_floats(op.inputs[0].dtype, op.outputs[0].dtype)
+
+
+def keeps_floats(narrow: Any, wide: Any) -> bool:
+    """Whether one type holds every number of another one, of floats.
+
+    >>> keeps_floats(jnp.bfloat16, jnp.float32), keeps_floats(jnp.bfloat16, jnp.float16)
+    (True, False)
+    """
+    if not jnp.issubdtype(narrow, np.floating) or not jnp.issubdtype(wide, np.inexact):
+        return False
+    a, b = jnp.finfo(narrow), jnp.finfo(wide)
+    return bool(a.nmant <= b.nmant and a.maxexp <= b.maxexp and a.minexp >= b.minexp)
 
 
 def same_elements(graph: Graph, a: Value, b: Value, depth: int = _DEPTH) -> bool:

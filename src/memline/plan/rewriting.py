@@ -32,6 +32,8 @@ _LESS = 0.95
 """It is looked at where what it replaces takes so much less, in bytes made or in operations."""
 _SLOWER, _BIGGER = 1.05, 1.5
 """How much the one may grow that is not gained, where the program does not fit yet."""
+_SLOW = 4
+"""How many times as long a program may take if it fits then, and did not before."""
 _MOST_WEIGHED = 48
 """Rewritings of which the whole program's peak and time are estimated, some milliseconds each; the first ones."""
 
@@ -180,7 +182,8 @@ def pays(before: tuple[int, float], after: tuple[int, float], limit_bytes: int) 
     (peak_bytes, seconds), (new_bytes, new_seconds) = before, after
     is_faster, is_smaller = _is_less(new_seconds, seconds), _is_less(new_bytes, peak_bytes)
     most_bytes = limit_bytes if peak_bytes <= limit_bytes else int(peak_bytes * _BIGGER)
-    return (is_faster and new_bytes <= most_bytes) or (is_smaller and new_seconds <= seconds * _SLOWER)
+    most_seconds = seconds * (_SLOW if new_bytes <= limit_bytes < peak_bytes else _SLOWER)
+    return (is_faster and new_bytes <= most_bytes) or (is_smaller and new_seconds <= most_seconds)
 
 
 def effect_of(scope: Graph, found: Rewriting) -> Effect:

@@ -233,11 +233,15 @@ def _starts(whole: _State, target: Target, options: Options) -> tuple[_State, ..
 
 
 def _plan_from(starts: tuple[_State, ...], target: Target, asked: Target, options: Options) -> _State:
-    """Returns the fastest plan that fits `target` from any start, or the smallest; the first if it is not split."""
+    """Returns the fastest plan that fits `target` from any start, or the smallest.
+
+    What fits as it is, and takes no longer than the program as written, is not compared with splits of that.
+    """
     states: list[_State] = []
     for start in starts:
         states.append(_plan_for(start, target, asked, options))
-        if states[-1].decisions == start.decisions and states[-1].peak.total_bytes <= target.limit_bytes:
+        is_whole = states[-1].decisions == start.decisions and states[-1].peak.total_bytes <= target.limit_bytes
+        if is_whole and start.seconds <= starts[-1].seconds:
             break
     fitting = [s for s in states if s.peak.total_bytes <= target.limit_bytes]
     return min(fitting, key=lambda s: s.seconds) if fitting else min(states, key=lambda s: s.peak.total_bytes)

@@ -1,6 +1,6 @@
 """Rules for sums of products: contracted in a better order, summed early, broadcast late, diagonals taken first.
 
-They share one engine: `sums.sum_of` reads the normal form off a value, `order.best_order` finds the order, and
+They share one engine: `reading.sum_of` reads the normal form off a value, `order.best_order` finds the order, and
 `einsum.evaluated` writes it.
 """
 
@@ -11,8 +11,9 @@ import math
 from memline.ir.graph import Graph, Op
 from memline.rewrites.einsum import evaluated
 from memline.rewrites.order import Better, Problem, Term, best_order, least_bytes, least_work
+from memline.rewrites.reading import sum_of
 from memline.rewrites.rule import REASSOCIATES, Rewriting, approximate, rule, written
-from memline.rewrites.sums import SumOfProducts, sum_of
+from memline.rewrites.sums import SumOfProducts
 from memline.rewrites.work import Work, elementwise_work
 
 _ENDS = ("dot_general", "reduce_sum", "mul", "gather")
@@ -20,8 +21,8 @@ _LESS, _MUCH_LESS = 0.9, 0.5
 """An order is offered if its work, or its largest array in between, is at most so much of what is written."""
 _SMALL_BYTES = 1 << 12
 """Arrays up to this size do not count."""
-_MORE = 1.2
-"""For a smaller array in between the work may be so many times as much."""
+_MORE, _MUCH_MORE = 1.2, 8.0
+"""For a smaller array in between the work may be so many times as much; the second where that is asked for."""
 
 
 @rule("contract", REASSOCIATES, *_ENDS)
@@ -39,14 +40,14 @@ def contract(scope: Graph, node: Op) -> Rewriting | None:
 
 @rule("contract_small", REASSOCIATES, *_ENDS)
 def contract_small(scope: Graph, node: Op) -> Rewriting | None:
-    """As `contract`, but the order is taken in which the largest array in between is smallest."""
+    """As `contract`, but in the order in which the largest array in between is smallest, at the price of more work."""
     form = sum_of(scope, node)
     if form is None or form.drops_zeros:
         return None
     fastest, smallest = (_best(form, better) for better in (least_work, least_bytes))
-    if fastest is None or smallest is None or smallest.work.largest_bytes >= fastest.work.largest_bytes:
+    if smallest.work.largest_bytes >= fastest.work.largest_bytes:
         return None
-    return _ordered(form, node, least_bytes)
+    return _ordered(form, node, least_bytes, _MUCH_MORE)
 
 
 @rule("contract_diagonal", approximate(), *_ENDS)
@@ -63,9 +64,7 @@ def contract_diagonal(scope: Graph, node: Op) -> Rewriting | None:
     return _ordered(form, node, least_work)
 
 
-def _best(form: SumOfProducts, better: Better) -> Term | None:
-    if not form.factors:
-        return None
+def _best(form: SumOfProducts, better: Better) -> Term:
     problem = Problem(
         tuple(frozenset(factor.indices) for factor in form.factors),
         frozenset(form.out),
@@ -75,12 +74,10 @@ def _best(form: SumOfProducts, better: Better) -> Term | None:
     return best_order(problem, better)
 
 
-def _ordered(form: SumOfProducts, node: Op, better: Better) -> Rewriting | None:
+def _ordered(form: SumOfProducts, node: Op, better: Better, most: float = _MORE) -> Rewriting | None:
     order = _best(form, better)
-    if order is None:
-        return None
     scaled = _scaled_factor(form)
-    if not _is_better(order.work + _scaling(form, scaled), form.work):
+    if not _is_better(order.work + _scaling(form, scaled), form.work, most):
         return None
     operands = [*(factor.value for factor in form.factors), *form.numbers, *form.divisors]
     return written(form.root, lambda *xs: evaluated(form, order, scaled, *xs), *operands, source=node.source)
@@ -101,8 +98,8 @@ def _scaling(form: SumOfProducts, scaled: int | None) -> Work:
     return elementwise_work(math.prod(v.shape), v.size_bytes)
 
 
-def _is_better(work: Work, as_written: Work) -> bool:
+def _is_better(work: Work, as_written: Work, most: float) -> bool:
     if work.cost <= _LESS * as_written.cost:
         return True
     is_smaller = work.largest_bytes <= _MUCH_LESS * as_written.largest_bytes
-    return is_smaller and as_written.largest_bytes > _SMALL_BYTES and work.cost <= _MORE * as_written.cost
+    return is_smaller and as_written.largest_bytes > _SMALL_BYTES and work.cost <= most * as_written.cost

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from memline.analysis.spelling import keeps_floats
 from memline.rewrites.indices import Axis
 from memline.rewrites.order import Term
 from memline.rewrites.sums import Factor, SumOfProducts
@@ -182,4 +183,4 @@ def _aligned(x: Array, indices: tuple[int, ...], union: Sequence[int]) -> Array:
 
 def _fits(narrow: Any, wide: Any) -> bool:
     """Whether products of a type may be added up in another, as `preferred_element_type` says it."""
-    return narrow == wide or (jnp.promote_types(narrow, wide) == np.dtype(wide) and jnp.issubdtype(wide, np.floating))
+    return narrow == wide or (jnp.issubdtype(wide, np.floating) and keeps_floats(narrow, wide))

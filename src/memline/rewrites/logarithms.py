@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from memline.ir.graph import Graph, Op
-from memline.rewrites.match import op_of
+from memline.rewrites.match import is_usual, op_of
 from memline.rewrites.rule import Rewriting, approximate, rule, written
 
 _UNITS = 4
@@ -22,7 +22,7 @@ def log_of_exp(scope: Graph, node: Op) -> Rewriting | None:
     For real numbers. Where the exponential overflows, or falls below the smallest number, the result as written is an
     infinity and this one is finite.
     """
-    if not np.issubdtype(node.outputs[0].dtype, np.floating) and node.outputs[0].dtype != jnp.bfloat16:
+    if not is_usual(node.outputs[0].dtype) or not jnp.issubdtype(node.outputs[0].dtype, np.floating):
         return None
     inner = op_of(scope, node.inputs[0], "mul", "div")
     if inner is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from memline.analysis.spelling import is_widening
 from memline.ir.graph import Graph, Op, Value
@@ -11,6 +12,12 @@ Axes = tuple[int | None, ...]
 
 _SAME = frozenset("copy stop_gradient".split())
 """What hands its operand on. (Programs are rewritten after they were differentiated.) A barrier stands for a reason."""
+
+
+_USUAL = frozenset(
+    """float16 bfloat16 float32 float64 complex64 complex128
+    int8 int16 int32 int64 uint8 uint16 uint32 uint64""".split()
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,16 @@ def operand_axes(op: Op, axes: Axes) -> Axes | None:
         kept = iter([axis for axis, n in zip(axes, made, strict=True) if n != 1])
         return tuple(next(kept) if n != 1 else None for n in given)
     return None
+
+
+def is_usual(dtype: Any) -> bool:
+    """Whether a type is one in which programs calculate: not of 8 bits or fewer if a float, nor a truth value.
+
+    >>> import jax.numpy as jnp
+    >>> is_usual(jnp.dtype("bfloat16")), is_usual(jnp.dtype("float8_e4m3fn")), is_usual(jnp.dtype(bool))
+    (True, False, False)
+    """
+    return str(dtype) in _USUAL
 
 
 def without_casts(scope: Graph, v: Value) -> Value:

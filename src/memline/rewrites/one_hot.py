@@ -13,7 +13,7 @@ from jax import lax
 from memline.analysis.spelling import fill_of
 from memline.ir.graph import Graph, Op, Value
 from memline.rewrites.diagonals import counted_axis
-from memline.rewrites.match import op_of, seen_through
+from memline.rewrites.match import is_usual, op_of, seen_through
 from memline.rewrites.rule import Rewriting, approximate, rule, written
 from memline.rules.folds import wide_dtype
 
@@ -137,6 +137,8 @@ def _product(scope: Graph, node: Op) -> tuple[OneHot, int, tuple[int, int]] | No
     """Returns the one-hot operand of a product along one axis, which operand it is, and both contracted axes."""
     (left, right), batch = node.params["dimension_numbers"]
     if any(batch) or len(left) != 1 or node.params.get("out_sharding") is not None:
+        return None
+    if not is_usual(node.outputs[0].dtype):
         return None
     for side, v in enumerate(node.inputs):
         hot = one_hot_of(scope, v)

@@ -11,7 +11,7 @@ from jax import lax
 
 from memline.ir.graph import Graph, Op, Value
 from memline.rewrites.diagonals import diagonal_mask
-from memline.rewrites.match import op_of
+from memline.rewrites.match import is_usual, op_of
 from memline.rewrites.rule import REASSOCIATES, Rewriting, rule, written
 from memline.rules import table
 from memline.rules.folds import apply_op
@@ -30,7 +30,7 @@ def solve(scope: Graph, node: Op) -> Rewriting | None:
     (left, right), batch = node.params["dimension_numbers"]
     if any(batch) or len(left) != 1 or node.params.get("out_sharding") is not None:
         return None
-    if len({v.dtype for v in (*node.inputs, *node.outputs)}) > 1:
+    if len({v.dtype for v in (*node.inputs, *node.outputs)}) > 1 or not is_usual(node.outputs[0].dtype):
         return None
     for side, axis in enumerate((int(left[0]), int(right[0]))):
         inverse, given = node.inputs[side], node.inputs[1 - side]
