@@ -6,6 +6,7 @@ plan; each that mattered and was refused leaves a note.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from memline.plan.moves import Rewrite
 from memline.plan.plan import Decision
 from memline.rewrites.find import rewritings
 from memline.rewrites.rule import Rewriting, is_allowed
+from memline.rewrites.rule import table as rules
 from memline.rules import table
 from memline.units import format_bytes
 
@@ -119,29 +121,34 @@ class _Weighing:
         if move in self._seen:
             return None
         effect = effect_of(scope, found)
-        if not effect.is_less or not _matters(effect, turns, state, self._target):
+        is_joint = rules()[found.rule].joint
+        if not is_joint and not (effect.is_less and _matters(effect, turns, state, self._target)):
             return None
         self._seen.add(move)
         what = f"{found.rule} of {found.value.name}{_where(scope, found.value)}"
         if not is_allowed(found, self._options):
             self._disallowed.append(f"{what} is {found.tag}, which the options do not allow")
             return None
-        reason = _reason(scope, found, effect)
-        after = self._after(state, {move: reason})
+        about = f"{found.rule}{_where(scope, found.value)}, {found.tag}"
+        after = "" if is_joint else self._after(state, {move: f"{about}: {_saved_text(effect)}"})
         if isinstance(after, Rewritten):
             return after
-        self._refused.setdefault(found.rule, {})[move] = reason, f"{what} {after}" if after else ""
+        self._refused.setdefault(found.rule, {})[move] = about, f"{what} {after}" if after else ""
         return None
 
     def together(self, state: Rewritten) -> Rewritten | None:
         """Returns the state after all rewritings of one rule that do not pay one by one, where they do together."""
         for rule, refused in self._refused.items():
-            if len(refused) < 2:
+            if len(refused) < 2 and not rules()[rule].joint:
                 continue
-            try:
-                after = self._after(state, {move: reason for move, (reason, _) in refused.items()})
-            except PlanError:  # one of them has taken away what another was to replace
-                continue
+            done: dict[Rewrite, str] = {}
+            graph = state.graph
+            for move, (about, _) in refused.items():
+                with contextlib.suppress(PlanError):  # one before it has taken away what it was to replace
+                    graph = apply_moves(graph, [move])
+                    done[move] = about
+            saved = f"{_saved_text(_effect_between(state.graph, graph))} by {len(done)} of them together"
+            after = self._after(state, {move: f"{about}: {saved}" for move, about in done.items()})
             if isinstance(after, Rewritten):
                 del self._refused[rule]
                 return after
@@ -159,7 +166,7 @@ class _Weighing:
             return f"does not pay: {_figures(state.peak, state.seconds)} would become {_figures(peak, seconds)}"
         times = f"estimated {state.seconds * 1e3:.3g} ms -> {seconds * 1e3:.3g} ms"
         saved_bytes = state.peak.total_bytes - peak.total_bytes
-        last = list(moves)[-1]
+        last = list(moves)[-1] if moves else None
         new = (Decision(m, f"{why}; {times}", saved_bytes if m is last else 0) for m, why in moves.items())
         return Rewritten(graph, (*state.decisions, *new), peak, seconds, ())
 
@@ -188,9 +195,12 @@ def pays(before: tuple[int, float], after: tuple[int, float], limit_bytes: int) 
 
 def effect_of(scope: Graph, found: Rewriting) -> Effect:
     """Returns what a rewriting saves, by what is no longer made and what is made instead."""
-    after = rewrite(scope, found)
-    gone, gone_flops = _made(scope, after)
-    new, new_flops = _made(after, scope)
+    return _effect_between(scope, rewrite(scope, found))
+
+
+def _effect_between(before: Graph, after: Graph) -> Effect:
+    gone, gone_flops = _made(before, after)
+    new, new_flops = _made(after, before)
     largest, new_largest = max(gone, default=0), max(new, default=0)
     is_less = sum(new) < _LESS * sum(gone) or new_flops < _LESS * gone_flops or new_largest < _LESS * largest
     return Effect(sum(gone) - sum(new), gone_flops - new_flops, largest - new_largest, is_less)
@@ -225,12 +235,11 @@ def _matters(effect: Effect, turns: float, state: Rewritten, target: Target) -> 
     return in_temporaries or seconds * turns > _LEAST_SHARE * state.seconds
 
 
-def _reason(scope: Graph, found: Rewriting, effect: Effect) -> str:
+def _saved_text(effect: Effect) -> str:
     made = f"{_signed(effect.saved_bytes)} made"
     if effect.saved_bytes < 0 < effect.narrowed_bytes:  # more small arrays in the place of a large one
         made = f"the largest array {format_bytes(effect.narrowed_bytes)} smaller"
-    saved = f"{made}, {_signed_flops(effect.saved_flops)} operations"
-    return f"{found.rule}{_where(scope, found.value)}, {found.tag}: {saved}"
+    return f"{made}, {_signed_flops(effect.saved_flops)} operations"
 
 
 def _signed(n_bytes: int) -> str:

@@ -81,6 +81,8 @@ class Rule:
     finder: Finder
     kinds: frozenset[str]
     """The primitives by whose results the pattern can end; empty for any."""
+    joint: bool = False
+    """Whether it gains only where all that it finds in a program is done, so that it is weighed as one."""
 
     @property
     def identity(self) -> str:
@@ -104,19 +106,20 @@ class Rule:
 _TABLE: dict[str, Rule] = {}
 
 
-def rule(name: str, tag: Tag, *kinds: str) -> Callable[[Finder], Finder]:
+def rule(name: str, tag: Tag, *kinds: str, joint: bool = False) -> Callable[[Finder], Finder]:
     """Enters a rule into the table.
 
     Args:
       name: what moves and plans call it; an identifier.
       tag: what it may do to a result.
       *kinds: the primitives that can be the last of its pattern, to look nowhere else; none to look everywhere.
+      joint: whether all that it finds in a program is weighed as one.
     """
 
     def enter(finder: Finder) -> Finder:
         if name in _TABLE or not name.isidentifier():
             raise ValueError(f"a rule needs a name of its own, an identifier, not {name!r}")
-        _TABLE[name] = Rule(name, tag, finder, frozenset(kinds))
+        _TABLE[name] = Rule(name, tag, finder, frozenset(kinds), joint)
         return finder
 
     return enter
