@@ -6,15 +6,16 @@ plan; each that mattered and was refused leaves a note.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from memline.analysis.cost import TURNS_OF_A_WHILE
 from memline.analysis.fusion import is_view
 from memline.analysis.peak import Peak
-from memline.ir.graph import Graph, Loop, Op, Value
+from memline.errors import PlanError
+from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.options import Options
-from memline.passes.rewrite import rewrite
 from memline.plan.apply import apply_moves
 from memline.plan.candidates import Target
 from memline.plan.moves import Rewrite
@@ -32,8 +33,8 @@ _SLOWER, _BIGGER = 1.05, 1.5
 """How much the one may grow that is not gained, where the program does not fit yet."""
 _SLOW = 4
 """How many times as long a program may take if it fits then, and did not before."""
-_MOST_WEIGHED = 48
-"""Rewritings of which the whole program's peak and time are estimated, some milliseconds each; the first ones."""
+_EFFORT = 6_000
+"""Nodes of programs of which peak and time are estimated, some ten thousand in a second; the best offers come first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,52 +54,122 @@ class Effect:
 
     saved_bytes: int
     saved_flops: float
+    narrowed_bytes: int
+    """By how much the largest array that is made becomes smaller."""
     is_less: bool
-    """Whether that is a good part of what it replaces."""
+    """Whether one of these is a good part of what it replaces."""
 
 
 def rewritten(graph: Graph, peak: Peak, seconds: float, target: Target, options: Options) -> Rewritten:
-    """Returns the program with every rewriting that options allow and that pays, to a fixpoint."""
+    """Returns the program with every rewriting that options allow and that pays, to a fixpoint.
+
+    What does not pay by itself is weighed once more with the others of its rule: an array vanishes only with the last
+    of those that read it.
+    """
+    weighing = _Weighing(target, options)
     state = Rewritten(graph, (), peak, seconds, ())
-    if not options.rewrites:
-        return state
-    seen: set[Rewrite] = set()  # a refused one is not weighed again, and what is taken leaves other names behind
-    while len(seen) < _MOST_WEIGHED:
-        before, state = state, _next(state, target, options, seen)
-        if state.graph is before.graph:
-            break
-    return state
+    better: Rewritten | None = state if options.rewrites else None
+    while better is not None:
+        state = better
+        better = weighing.next(state) or weighing.together(state)
+    return replace(state, notes=weighing.notes)
 
 
-def _next(state: Rewritten, target: Target, options: Options, seen: set[Rewrite]) -> Rewritten:
-    """Returns the state after the first rewriting that pays, with notes of those that were refused on the way."""
-    turns = dict(_turns(state.graph))
-    for scope, found in rewritings(state.graph):
+class _Weighing:
+    """Weighs the rewritings of one program, each once.
+
+    Args:
+      target: what the program must fit, and the models.
+      options: which rewritings are allowed.
+    """
+
+    def __init__(self, target: Target, options: Options) -> None:
+        self._target = target
+        self._options = options
+        self._effort = 0
+        self._seen: set[Rewrite] = set()
+        """What was weighed: what is refused is not weighed again, and what is taken leaves other names behind."""
+        self._refused: dict[str, dict[Rewrite, tuple[str, str]]] = {}
+        """By rule, what does not pay by itself: why it would be made, and why it is not."""
+        self._disallowed: list[str] = []
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is told of the rewritings that were refused."""
+        return (*self._disallowed, *(why for moves in self._refused.values() for _, why in moves.values() if why))
+
+    def next(self, state: Rewritten) -> Rewritten | None:
+        """Returns the state after the first rewriting that pays and was not weighed before.
+
+        Where several rules offer to replace the same value, the fastest is taken; the first of those that are as fast.
+        """
+        turns = dict(_turns(state.graph))
+        groups = itertools.groupby(rewritings(state.graph), key=lambda each: (each[0], each[1].value))
+        by_value = [(scope, tuple(offers)) for (scope, _), offers in groups]
+
+        def saved_seconds(group: tuple[Graph, tuple[tuple[Graph, Rewriting], ...]]) -> float:
+            scope, offers = group
+            return max(_saved_seconds(effect_of(scope, found), self._target) for _, found in offers) * turns[scope]
+
+        for scope, offers in sorted(by_value, key=saved_seconds, reverse=True):
+            weighed = (self._weighed(state, scope, found, turns[scope]) for _, found in offers)
+            best = min(filter(None, weighed), key=lambda after: after.seconds, default=None)
+            if best is not None:
+                return best
+            if self._effort > _EFFORT:
+                break
+        return None
+
+    def _weighed(self, state: Rewritten, scope: Graph, found: Rewriting, turns: float) -> Rewritten | None:
+        """Returns the state after a rewriting, if it is allowed, pays and was not weighed before."""
         move = Rewrite(found.value.name, found.rule)
-        if move in seen:
-            continue
+        if move in self._seen:
+            return None
         effect = effect_of(scope, found)
-        if not effect.is_less or not _matters(effect, turns[scope], state, target):
-            continue
-        seen.add(move)
-        if len(seen) > _MOST_WEIGHED:
-            break
-        if not is_allowed(found, options):
-            state = _with_note(state, scope, found, f"is {found.tag}, which the options do not allow")
-            continue
-        graph = apply_moves(state.graph, [move])
-        peak = target.peak(graph)
-        seconds = target.seconds(graph, peak)
+        if not effect.is_less or not _matters(effect, turns, state, self._target):
+            return None
+        self._seen.add(move)
+        what = f"{found.rule} of {found.value.name}{_where(scope, found.value)}"
+        if not is_allowed(found, self._options):
+            self._disallowed.append(f"{what} is {found.tag}, which the options do not allow")
+            return None
+        reason = _reason(scope, found, effect)
+        after = self._after(state, {move: reason})
+        if isinstance(after, Rewritten):
+            return after
+        self._refused.setdefault(found.rule, {})[move] = reason, f"{what} {after}" if after else ""
+        return None
+
+    def together(self, state: Rewritten) -> Rewritten | None:
+        """Returns the state after all rewritings of one rule that do not pay one by one, where they do together."""
+        for rule, refused in self._refused.items():
+            if len(refused) < 2:
+                continue
+            try:
+                after = self._after(state, {move: reason for move, (reason, _) in refused.items()})
+            except PlanError:  # one of them has taken away what another was to replace
+                continue
+            if isinstance(after, Rewritten):
+                del self._refused[rule]
+                return after
+        return None
+
+    def _after(self, state: Rewritten, moves: dict[Rewrite, str]) -> Rewritten | str:
+        """Returns the state after moves, given with their reasons; or why they do not pay, "" if they bring nothing."""
+        graph = apply_moves(state.graph, moves)
+        self._effort += graph.size
+        peak = self._target.peak(graph)
+        seconds = self._target.seconds(graph, peak)
         before, after = (state.peak.total_bytes, state.seconds), (peak.total_bytes, seconds)
-        if not pays(before, after, target.limit_bytes):
-            if any(_is_less(new, old) for new, old in zip(after, before, strict=True)):
-                became = f"{_figures(state.peak, state.seconds)} would become {_figures(peak, seconds)}"
-                state = _with_note(state, scope, found, f"does not pay: {became}")
-            continue
-        reason = _reason(scope, found, effect, (state.seconds, seconds))
-        decision = Decision(move, reason, state.peak.total_bytes - peak.total_bytes)
-        return Rewritten(graph, (*state.decisions, decision), peak, seconds, state.notes)
-    return state
+        if not pays(before, after, self._target.limit_bytes):
+            if not any(_is_less(new, old) for new, old in zip(after, before, strict=True)):
+                return ""
+            return f"does not pay: {_figures(state.peak, state.seconds)} would become {_figures(peak, seconds)}"
+        times = f"estimated {state.seconds * 1e3:.3g} ms -> {seconds * 1e3:.3g} ms"
+        saved_bytes = state.peak.total_bytes - peak.total_bytes
+        last = list(moves)[-1]
+        new = (Decision(m, f"{why}; {times}", saved_bytes if m is last else 0) for m, why in moves.items())
+        return Rewritten(graph, (*state.decisions, *new), peak, seconds, ())
 
 
 def _is_less(after: float, before: float) -> bool:
@@ -125,20 +196,36 @@ def pays(before: tuple[int, float], after: tuple[int, float], limit_bytes: int) 
 
 def effect_of(scope: Graph, found: Rewriting) -> Effect:
     """Returns what a rewriting saves, by what is no longer made and what is made instead."""
-    after = rewrite(scope, found)
-    gone_bytes, gone_flops = _made(scope, after)
-    new_bytes, new_flops = _made(after, scope)
-    is_less = new_bytes < _LESS * gone_bytes or new_flops < _LESS * gone_flops
-    return Effect(gone_bytes - new_bytes, gone_flops - new_flops, is_less)
+    gone, gone_flops = _made(_gone(scope, found))
+    new, new_flops = _made(found.nodes)
+    largest, new_largest = max(gone, default=0), max(new, default=0)
+    is_less = sum(new) < _LESS * sum(gone) or new_flops < _LESS * gone_flops or new_largest < _LESS * largest
+    return Effect(sum(gone) - sum(new), gone_flops - new_flops, largest - new_largest, is_less)
 
 
-def _made(scope: Graph, other: Graph) -> tuple[int, float]:
-    """Returns the bytes that ops of one graph make and the other's do not, and their operations."""
-    kept = set(other.producer)
-    made_bytes, flops = 0, 0.0
-    for node in scope.nodes:
-        if isinstance(node, Op) and not node.bodies and not any(v in kept for v in node.outputs) and not is_view(node):
-            made_bytes += sum(v.size_bytes for v in node.outputs)
+def _gone(scope: Graph, found: Rewriting) -> set[Node]:
+    """Returns the nodes that nobody needs any more; found by going back from the value, for programs are long."""
+    needed = {found.replacement, *(v for node in found.nodes for v in node.inputs)} - {found.value}
+    gone: set[Node] = set()
+    waiting = [scope.producer[found.value]]
+    while waiting:
+        node = waiting.pop()
+        left = [v for v in node.outputs if v is not found.value]
+        read = (reader for v in left for reader, _ in scope.consumers.get(v, ()))
+        if node in gone or any(v in needed or v in scope.outputs for v in left) or any(r not in gone for r in read):
+            continue
+        gone.add(node)
+        waiting.extend(scope.producer[v] for v in node.inputs if v in scope.producer)
+    return gone
+
+
+def _made(nodes: Iterable[Node]) -> tuple[list[int], float]:
+    """Returns the bytes of each array that ops make, and their operations."""
+    made_bytes: list[int] = []
+    flops = 0.0
+    for node in nodes:
+        if isinstance(node, Op) and not node.bodies and not is_view(node):
+            made_bytes += [v.size_bytes for v in node.outputs]
             flops += table.flops_of(node)
     return made_bytes, flops
 
@@ -154,21 +241,22 @@ def _turns(graph: Graph, times: float = 1.0) -> Iterator[tuple[Graph, float]]:
 
 def _matters(effect: Effect, turns: float, state: Rewritten, target: Target) -> bool:
     """Whether an effect can show in the figures of the whole program, if its scope runs so many times."""
-    seconds = effect.saved_flops / target.machine.elementwise_flops
-    seconds += effect.saved_bytes / target.machine.first_touch_bytes_per_s
-    in_temporaries = effect.saved_bytes > _LEAST_SHARE * state.peak.temp_bytes
-    return in_temporaries or seconds * turns > _LEAST_SHARE * state.seconds
+    in_temporaries = max(effect.saved_bytes, effect.narrowed_bytes) > _LEAST_SHARE * state.peak.temp_bytes
+    return in_temporaries or _saved_seconds(effect, target) * turns > _LEAST_SHARE * state.seconds
 
 
-def _with_note(state: Rewritten, scope: Graph, found: Rewriting, why: str) -> Rewritten:
-    note = f"{found.rule} of {found.value.name}{_where(scope, found.value)} {why}"
-    return Rewritten(state.graph, state.decisions, state.peak, state.seconds, (*state.notes, note))
+def _saved_seconds(effect: Effect, target: Target) -> float:
+    """Returns about what an effect can bring, each time that its scope runs."""
+    machine = target.machine
+    return effect.saved_flops / machine.elementwise_flops + effect.saved_bytes / machine.first_touch_bytes_per_s
 
 
-def _reason(scope: Graph, found: Rewriting, effect: Effect, seconds: tuple[float, float]) -> str:
-    before, after = (f"{s * 1e3:.3g} ms" for s in seconds)
-    saved = f"{_signed(effect.saved_bytes)} made, {_signed_flops(effect.saved_flops)} operations"
-    return f"{found.rule}{_where(scope, found.value)}, {found.tag}: {saved}; estimated {before} -> {after}"
+def _reason(scope: Graph, found: Rewriting, effect: Effect) -> str:
+    made = f"{_signed(effect.saved_bytes)} made"
+    if effect.saved_bytes < 0 < effect.narrowed_bytes:  # more small arrays in the place of a large one
+        made = f"the largest array {format_bytes(effect.narrowed_bytes)} smaller"
+    saved = f"{made}, {_signed_flops(effect.saved_flops)} operations"
+    return f"{found.rule}{_where(scope, found.value)}, {found.tag}: {saved}"
 
 
 def _signed(n_bytes: int) -> str:
