@@ -274,7 +274,7 @@ class TestPlans:
         fun = lambda i, e: jnp.sin(jax.nn.one_hot(i, MANY) @ e).sum()  # noqa: E731
         compiled = memline.jit(jax.grad(fun, 1), memory_limit="100kB").lower(i, table).compile()
         rules = [move.rule for move in compiled.plan.moves if isinstance(move, Rewrite)]
-        assert rules == ["one_hot_sum", "one_hot_gather"]
+        assert sorted(rules) == ["one_hot_gather", "one_hot_sum"]
         assert_same(compiled(i, table), jax.grad(fun, 1)(i, table), rtol=1e-5)
 
     @pytest.mark.parametrize("transform", ["jit", "grad", "vmap"])

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from memline.analysis.cost import TURNS_OF_A_WHILE
 from memline.analysis.fusion import is_view
 from memline.analysis.peak import Peak
 from memline.errors import PlanError
-from memline.ir.graph import Graph, Loop, Op, Value
+from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.options import Options
-from memline.passes.rewrite import rewrite
 from memline.plan.apply import apply_moves
 from memline.plan.candidates import Target
 from memline.plan.moves import Rewrite
@@ -36,8 +35,8 @@ _SLOWER, _BIGGER = 1.05, 1.5
 """How much the one may grow that is not gained, where the program does not fit yet."""
 _SLOW = 4
 """How many times as long a program may take if it fits then, and did not before."""
-_MOST_WEIGHED = 48
-"""Rewritings of which the whole program's peak and time are estimated, some milliseconds each; the first ones."""
+_EFFORT = 6_000
+"""Nodes of programs of which peak and time are estimated, some ten thousand in a second; the best offers come first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +88,7 @@ class _Weighing:
     def __init__(self, target: Target, options: Options) -> None:
         self._target = target
         self._options = options
+        self._effort = 0
         self._seen: set[Rewrite] = set()
         """What was weighed: what is refused is not weighed again, and what is taken leaves other names behind."""
         self._refused: dict[str, dict[Rewrite, tuple[str, str]]] = {}
@@ -106,12 +106,19 @@ class _Weighing:
         Where several rules offer to replace the same value, the fastest is taken; the first of those that are as fast.
         """
         turns = dict(_turns(state.graph))
-        for (scope, _), offers in itertools.groupby(rewritings(state.graph), key=lambda each: (each[0], each[1].value)):
+        groups = itertools.groupby(rewritings(state.graph), key=lambda each: (each[0], each[1].value))
+        by_value = [(scope, tuple(offers)) for (scope, _), offers in groups]
+
+        def saved_seconds(group: tuple[Graph, tuple[tuple[Graph, Rewriting], ...]]) -> float:
+            scope, offers = group
+            return max(_saved_seconds(effect_of(scope, found), self._target) for _, found in offers) * turns[scope]
+
+        for scope, offers in sorted(by_value, key=saved_seconds, reverse=True):
             weighed = (self._weighed(state, scope, found, turns[scope]) for _, found in offers)
             best = min(filter(None, weighed), key=lambda after: after.seconds, default=None)
             if best is not None:
                 return best
-            if len(self._seen) >= _MOST_WEIGHED:
+            if self._effort > _EFFORT:
                 break
         return None
 
@@ -147,8 +154,8 @@ class _Weighing:
                 with contextlib.suppress(PlanError):  # one before it has taken away what it was to replace
                     graph = apply_moves(graph, [move])
                     done[move] = about
-            saved = f"{_saved_text(_effect_between(state.graph, graph))} by {len(done)} of them together"
-            after = self._after(state, {move: f"{about}: {saved}" for move, about in done.items()})
+            together = f"one of {len(done)} that pay together"
+            after = self._after(state, {move: f"{about}: {together}" for move, about in done.items()})
             if isinstance(after, Rewritten):
                 del self._refused[rule]
                 return after
@@ -157,6 +164,7 @@ class _Weighing:
     def _after(self, state: Rewritten, moves: dict[Rewrite, str]) -> Rewritten | str:
         """Returns the state after moves, given with their reasons; or why they do not pay, "" if they bring nothing."""
         graph = apply_moves(state.graph, moves)
+        self._effort += graph.size
         peak = self._target.peak(graph)
         seconds = self._target.seconds(graph, peak)
         before, after = (state.peak.total_bytes, state.seconds), (peak.total_bytes, seconds)
@@ -166,7 +174,7 @@ class _Weighing:
             return f"does not pay: {_figures(state.peak, state.seconds)} would become {_figures(peak, seconds)}"
         times = f"estimated {state.seconds * 1e3:.3g} ms -> {seconds * 1e3:.3g} ms"
         saved_bytes = state.peak.total_bytes - peak.total_bytes
-        last = list(moves)[-1] if moves else None
+        last = next(reversed(moves), None)
         new = (Decision(m, f"{why}; {times}", saved_bytes if m is last else 0) for m, why in moves.items())
         return Rewritten(graph, (*state.decisions, *new), peak, seconds, ())
 
@@ -195,24 +203,35 @@ def pays(before: tuple[int, float], after: tuple[int, float], limit_bytes: int) 
 
 def effect_of(scope: Graph, found: Rewriting) -> Effect:
     """Returns what a rewriting saves, by what is no longer made and what is made instead."""
-    return _effect_between(scope, rewrite(scope, found))
-
-
-def _effect_between(before: Graph, after: Graph) -> Effect:
-    gone, gone_flops = _made(before, after)
-    new, new_flops = _made(after, before)
+    gone, gone_flops = _made(_gone(scope, found))
+    new, new_flops = _made(found.nodes)
     largest, new_largest = max(gone, default=0), max(new, default=0)
     is_less = sum(new) < _LESS * sum(gone) or new_flops < _LESS * gone_flops or new_largest < _LESS * largest
     return Effect(sum(gone) - sum(new), gone_flops - new_flops, largest - new_largest, is_less)
 
 
-def _made(scope: Graph, other: Graph) -> tuple[list[int], float]:
-    """Returns the bytes of each array that ops of one graph make and the other's do not, and their operations."""
-    kept = set(other.producer)
+def _gone(scope: Graph, found: Rewriting) -> set[Node]:
+    """Returns the nodes that nobody needs any more; found by going back from the value, for programs are long."""
+    needed = {found.replacement, *(v for node in found.nodes for v in node.inputs)} - {found.value}
+    gone: set[Node] = set()
+    waiting = [scope.producer[found.value]]
+    while waiting:
+        node = waiting.pop()
+        left = [v for v in node.outputs if v is not found.value]
+        read = (reader for v in left for reader, _ in scope.consumers.get(v, ()))
+        if node in gone or any(v in needed or v in scope.outputs for v in left) or any(r not in gone for r in read):
+            continue
+        gone.add(node)
+        waiting.extend(scope.producer[v] for v in node.inputs if v in scope.producer)
+    return gone
+
+
+def _made(nodes: Iterable[Node]) -> tuple[list[int], float]:
+    """Returns the bytes of each array that ops make, and their operations."""
     made_bytes: list[int] = []
     flops = 0.0
-    for node in scope.nodes:
-        if isinstance(node, Op) and not node.bodies and not any(v in kept for v in node.outputs) and not is_view(node):
+    for node in nodes:
+        if isinstance(node, Op) and not node.bodies and not is_view(node):
             made_bytes += [v.size_bytes for v in node.outputs]
             flops += table.flops_of(node)
     return made_bytes, flops
@@ -229,10 +248,14 @@ def _turns(graph: Graph, times: float = 1.0) -> Iterator[tuple[Graph, float]]:
 
 def _matters(effect: Effect, turns: float, state: Rewritten, target: Target) -> bool:
     """Whether an effect can show in the figures of the whole program, if its scope runs so many times."""
-    seconds = effect.saved_flops / target.machine.elementwise_flops
-    seconds += effect.saved_bytes / target.machine.first_touch_bytes_per_s
     in_temporaries = max(effect.saved_bytes, effect.narrowed_bytes) > _LEAST_SHARE * state.peak.temp_bytes
-    return in_temporaries or seconds * turns > _LEAST_SHARE * state.seconds
+    return in_temporaries or _saved_seconds(effect, target) * turns > _LEAST_SHARE * state.seconds
+
+
+def _saved_seconds(effect: Effect, target: Target) -> float:
+    """Returns about what an effect can bring, each time that its scope runs."""
+    machine = target.machine
+    return effect.saved_flops / machine.elementwise_flops + effect.saved_bytes / machine.first_touch_bytes_per_s
 
 
 def _saved_text(effect: Effect) -> str:

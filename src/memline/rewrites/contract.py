@@ -42,7 +42,7 @@ def contract(scope: Graph, node: Op) -> Rewriting | None:
 def contract_small(scope: Graph, node: Op) -> Rewriting | None:
     """As `contract`, but in the order in which the largest array in between is smallest, at the price of more work."""
     form = sum_of(scope, node)
-    if form is None or form.drops_zeros:
+    if form is None or form.drops_zeros or len(form.factors) < 3:
         return None
     fastest, smallest = (_best(form, better) for better in (least_work, least_bytes))
     if smallest.work.largest_bytes >= fastest.work.largest_bytes:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,12 +35,18 @@ _MOST_FACTORS = 32
 _MOST_NODES = 256
 _ROOTS = frozenset("dot_general reduce_sum mul gather".split())
 
+# Several rules ask for the same forms, and planning asks again; the answers go with the graph.
+_FORMS: WeakKeyDictionary[Graph, dict[Op, SumOfProducts | None]] = WeakKeyDictionary()
+
 
 def sum_of(scope: Graph, root: Op) -> SumOfProducts | None:
     """Returns the sum of products that a node computes, or None where it is none or nothing is summed in it."""
     if root.kind not in _ROOTS or len(root.outputs) != 1 or not math.prod(root.outputs[0].shape):
         return None
-    return _Reader(scope, root.outputs[0]).read()
+    known = _FORMS.setdefault(scope, {})
+    if root not in known:
+        known[root] = _Reader(scope, root.outputs[0]).read()
+    return known[root]
 
 
 class _Reader:
