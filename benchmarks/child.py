@@ -4,11 +4,13 @@ REQUEST is a JSON object with the name of a task, of a program, and the task's p
 answer is written as JSON to the file RESULT: an object with either `value` or `error`.
 """
 
+import functools
 import json
 import statistics
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.agreement import difference
-from benchmarks.compilers import Built, build, honest, warm_up
+from benchmarks.compilers import build, honest, warm_up
 from benchmarks.measure import die_first, peak_growth
 from benchmarks.programs import Program, argument_bytes, find
 
@@ -54,19 +56,23 @@ def memory(program: Program, seed: int, kind: str) -> dict:
 
 
 def timing(program: Program, seed: int, kinds: list[str], repeats: int) -> dict:
-    """Times of all kinds side by side: after a warm-up call each, they take turns."""
+    """Times of all kinds side by side, and of the program's rivals: after a warm-up call each, they take turns."""
     args = resident_args(program, seed)
     limit_bytes = program.limit(argument_bytes(args))
-    built = {kind: build(kind, program.fun, args, limit_bytes) for kind in kinds}
-    results = {kind: jax.device_get(timed(each, args)[1]) for kind, each in built.items()}
-    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
+    calls, absent = rival_calls(program, args)
+    for kind in kinds:
+        built = build(kind, program.fun, args, limit_bytes)
+        calls[kind] = functools.partial(built.call, *args)
+    results = {name: jax.device_get(timed(call)[1]) for name, call in calls.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(repeats):
-        for kind in kinds if turn % 2 == 0 else reversed(kinds):
-            seconds[kind].append(timed(built[kind], args)[0])
-
+        for name in calls if turn % 2 == 0 else reversed(calls):
+            seconds[name].append(timed(calls[name])[0])
     answer: dict[str, Any] = {
         "seconds": seconds,
-        "median_seconds": {kind: statistics.median(each) for kind, each in seconds.items()},
+        "median_seconds": {name: statistics.median(each) for name, each in seconds.items()},
+        "rival_targets": {rival.name: rival.target_ratio for rival in program.rivals if rival.name in calls},
+        "absent": absent,
     }
     if {"plain", "memline"} <= set(kinds):
         found = difference(results["plain"], results["memline"], program.tied)
@@ -76,10 +82,22 @@ def timing(program: Program, seed: int, kinds: list[str], repeats: int) -> dict:
     return answer
 
 
-def timed(built: Built, args: tuple) -> tuple[float, Any]:
+def rival_calls(program: Program, args: tuple) -> tuple[dict[str, Callable[[], Any]], list[str]]:
+    """What is timed of each rival, by name, and why others are absent."""
+    calls: dict[str, Callable[[], Any]] = {}
+    absent = []
+    for rival in program.rivals:
+        try:
+            calls[rival.name] = rival.prepare(*args)
+        except ImportError as error:
+            absent.append(f"{rival.name} was not timed: {error}")
+    return calls, absent
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     """Seconds that one call takes, and its result."""
     start = time.perf_counter()
-    result = jax.block_until_ready(built.call(*args))
+    result = jax.block_until_ready(call())
     return time.perf_counter() - start, result
 
 

@@ -43,6 +43,9 @@ def table(rows: Sequence[Row]) -> str:
             text.append(
                 f"{row.name}: {mebibytes(row.memline['temp_bytes'])} MiB of temporaries, at most {most} allowed"
             )
+        for name, (ratio, target) in row.rival_ratios.items():
+            seconds = number((row.timing or {})["median_seconds"][name], ".3f")
+            text.append(f"{row.name}: {name} took {seconds} s; memline takes {ratio:.2f} of it (<= {target:.2f})")
         text += [f"{row.name}: {remark}" for remark in (*row.notes, *row.errors)]
     return "\n".join(text)
 

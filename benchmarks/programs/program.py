@@ -11,6 +11,17 @@ MIB = 1 << 20
 
 
 @dataclass(frozen=True)
+class Rival:
+    """Another way to a program's result, timed beside it."""
+
+    name: str
+    prepare: Callable[..., Callable[[], Any]]
+    """Takes the inputs and returns what is timed; an `ImportError` says that a package is not installed."""
+    target_ratio: float
+    """The largest acceptable time of memline over the rival's."""
+
+
+@dataclass(frozen=True)
 class Program:
     """One row of the benchmark table.
 
@@ -39,6 +50,8 @@ class Program:
     """Pairs `(values, indices)` of output leaves: indices may differ where values tie."""
     note: Callable[[], str] | None = None
     """Anything the reader of the result must know about the inputs."""
+    rivals: tuple[Rival, ...] = ()
+    """What else is timed in the same process, turn by turn."""
 
     def limit(self, argument_bytes: int) -> int:
         """The limit in bytes on arguments, outputs and temporaries together."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import jax
@@ -65,6 +65,18 @@ def itemsize_bytes(dtype: Any) -> int:
             return int(np.prod(impl.key_shape, dtype=np.int64)) * 4
         return int(getattr(dtype, "itemsize", 4))
     return int(np.dtype(dtype).itemsize)
+
+
+_WIDE = frozenset({"complex128", "float64", "int64", "uint64"})
+
+
+def wide_enough(dtypes: Iterable[Any]) -> contextlib.AbstractContextManager[Any]:
+    """Returns a context in which arrays of 64-bit types are what they say, whatever the program around allows.
+
+    A program that was written for 32 bits may have a part that is computed in 64.
+    """
+    is_wide = any(getattr(dtype, "name", "") in _WIDE for dtype in dtypes)
+    return jax.enable_x64(True) if is_wide else contextlib.nullcontext()
 
 
 def is_array_aval(aval: Any) -> bool:

@@ -135,10 +135,12 @@ def _by_row_length(shape: tuple[int, ...], machine: Machine) -> float:
 def _row_starts_seconds(op: Op, machine: Machine) -> float:
     """Returns what it takes to begin the rows of the largest array that an op reads or writes, if they are short.
 
-    Measured, rows of half a vector and less are computed as if they were one long row.
+    Measured, rows of half a vector and less are computed as if they were one long row, unless each of them is summed.
     """
     shape = max((v.shape for v in (*op.inputs, *op.outputs)), key=math.prod, default=())
-    if not shape or not machine.vector / 2 < shape[-1] < machine.short_row:
+    is_summed = bool(shape) and len(shape) - 1 in op.params.get("axes", ()) and op.kind.startswith("reduce_")
+    shortest = 1 if is_summed else machine.vector / 2
+    if not shape or not shortest < shape[-1] < machine.short_row:
         return 0.0
     return machine.short_row_s * math.prod(shape[:-1]) / machine.cores
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax import lax
 
+from memline import compat
 from memline.ir.graph import Node, Op, Source, Value
 from memline.ir.trace import from_jaxpr
 
@@ -79,7 +80,8 @@ class Builder:
         full_key = (key, *((v.shape, v.dtype) for v in inputs))
         inner = None if memo is None else memo.get(full_key)
         if inner is None:
-            inner = from_jaxpr(jax.make_jaxpr(fun)(*(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in inputs)))
+            with compat.wide_enough(v.dtype for v in inputs):
+                inner = from_jaxpr(jax.make_jaxpr(fun)(*(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in inputs)))
             if memo is not None:
                 memo[full_key] = inner
         env: dict[Value, Value] = dict(zip(inner.inputs, inputs, strict=True))

@@ -84,7 +84,8 @@ def _check_op(op: Op, here: str) -> None:
         return  # tokens and references cannot be evaluated on their own
     operands = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in op.inputs]
     try:
-        inferred = jax.eval_shape(lambda *xs: compat.bind(op.primitive, op.params, xs, op.context), *operands)
+        with compat.wide_enough(v.dtype for v in op.inputs):
+            inferred = jax.eval_shape(lambda *xs: compat.bind(op.primitive, op.params, xs, op.context), *operands)
     except Exception as error:
         raise IllegalGraph(f"{here}: JAX refuses the op on {op.inputs}: {error}") from error
     expected = [(x.shape, x.dtype) for x in inferred]

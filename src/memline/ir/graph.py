@@ -203,6 +203,11 @@ class Graph:
         return tuple(found)
 
     @cached_property
+    def dtypes(self) -> frozenset[Any]:
+        """The types of all values of this graph (not of loop bodies)."""
+        return frozenset(v.dtype for v in self.values())
+
+    @cached_property
     def size(self) -> int:
         """The number of nodes, those of bodies included, those of tails not."""
         return len(self.nodes) + sum(body.size for node in self.nodes for body in node.inner)

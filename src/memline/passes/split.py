@@ -36,7 +36,8 @@ def split(region: Region, chunk: int, keep: frozenset[Value] = frozenset()) -> G
       keep: values among `region.crossing` that are stored whole between stages; the others are
         computed again in the later stage.
     """
-    return _Splitter(region, chunk, keep).run()
+    with compat.wide_enough(region.graph.dtypes):
+        return _Splitter(region, chunk, keep).run()
 
 
 @dataclass(frozen=True)

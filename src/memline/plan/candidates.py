@@ -223,7 +223,7 @@ class _Sizing:
         first = self._first_that_fits(grid, kept)
         tried = [self._try(grid[min(first + step, last)], kept)[0] for step in _STEPS_TIMED]
         best = min(tried, key=lambda c: (c.excess_bytes, c.seconds))
-        if best.fits or self.target.at_any_cost:
+        if best.fits or self.target.at_any_cost or best.excess_bytes >= self.excess_bytes:
             return best
         tried += [self._try(grid[max(last - step, 0)], kept)[0] for step in _STEPS_TIMED]
         gained = _ALMOST * (self.excess_bytes - best.excess_bytes)

@@ -4,6 +4,6 @@ One table, by name; one small function a rule, registered by decorator in the fi
 Importing this package fills the table.
 """
 
-from memline.rewrites import contract, distribute, logarithms, moves, one_hot, solve
+from memline.rewrites import contract, differences, distribute, logarithms, moves, one_hot, solve, unroll
 
-__all__ = ["contract", "distribute", "logarithms", "moves", "one_hot", "solve"]
+__all__ = ["contract", "differences", "distribute", "logarithms", "moves", "one_hot", "solve", "unroll"]

@@ -93,7 +93,8 @@ class Rule:
             return None
         if not all(compat.is_array_aval(v.aval) and compat.is_usual_aval(v.aval) for v in node.outputs):
             return None  # spread over devices, or not an array: what is written anew would not say so
-        found = self.finder(scope, node)
+        with compat.wide_enough(scope.dtypes):
+            found = self.finder(scope, node)
         if found is None:
             return None
         bound = found.tag.bound or self.tag.bound
