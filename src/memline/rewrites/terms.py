@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from memline.analysis.spelling import keeps_floats
 from memline.ir.build import Builder
 from memline.ir.graph import Graph, Op, Source, Value
 from memline.rewrites.contraction import contraction_of, summed
@@ -147,7 +148,7 @@ class Terms:
 
     def _converted(self, op: Op, depth: int) -> tuple[Term, ...] | None:
         old, new = op.inputs[0].dtype, op.outputs[0].dtype
-        is_wider = jnp.issubdtype(old, np.floating) and jnp.promote_types(old, new) == new
+        is_wider = keeps_floats(old, new)
         if not is_wider:
             return None
         return self.of(op.inputs[0], depth) if self.working_type(old) == self.working_type(new) else None
