@@ -1,5 +1,6 @@
 # make demo and make test work on a bare machine: each makes .venv first, from PyPI, when it is not there.
 # Another Python: make test PYTHON=/path/to/python3.12. More for pytest: make test PYTEST="-k budget".
+# Tests run in as many processes as there are cores, four at most, for each takes some gigabytes.
 
 # The first of these that is new enough, and the names of the two that memline starts with.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -31,7 +32,7 @@ demo: $(STAMP)
 	$(BIN)/python -m examples.demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(PYTEST)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
