@@ -72,6 +72,7 @@ def timing(program: Program, seed: int, kinds: list[str], repeats: int) -> dict:
         "seconds": seconds,
         "median_seconds": {name: statistics.median(each) for name, each in seconds.items()},
         "rival_targets": {rival.name: rival.target_ratio for rival in program.rivals if rival.name in calls},
+        "rival_bytes": {name: result["growth_bytes"] for name, result in results.items() if _tells_growth(result)},
         "absent": absent,
     }
     if {"plain", "memline"} <= set(kinds):
@@ -92,6 +93,11 @@ def rival_calls(program: Program, args: tuple) -> tuple[dict[str, Callable[[], A
         except ImportError as error:
             absent.append(f"{rival.name} was not timed: {error}")
     return calls, absent
+
+
+def _tells_growth(result: Any) -> bool:
+    """Whether a rival that runs in a process of its own says how much memory it took there."""
+    return isinstance(result, dict) and "growth_bytes" in result
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:

@@ -44,8 +44,11 @@ def table(rows: Sequence[Row]) -> str:
                 f"{row.name}: {mebibytes(row.memline['temp_bytes'])} MiB of temporaries, at most {most} allowed"
             )
         for name, (ratio, target) in row.rival_ratios.items():
-            seconds = number((row.timing or {})["median_seconds"][name], ".3f")
-            text.append(f"{row.name}: {name} took {seconds} s; memline takes {ratio:.2f} of it (<= {target:.2f})")
+            timing = row.timing or {}
+            took = f"{number(timing['median_seconds'][name], '.3f')} s"
+            if name in timing.get("rival_bytes", {}):
+                took += f" and {mebibytes(timing['rival_bytes'][name])} MiB"
+            text.append(f"{row.name}: {name} took {took}; memline takes {ratio:.2f} of the time (<= {target:.2f})")
         text += [f"{row.name}: {remark}" for remark in (*row.notes, *row.errors)]
     return "\n".join(text)
 

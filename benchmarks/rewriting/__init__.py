@@ -2,6 +2,7 @@
 
 _WHERE = {
     "neighbours": {"knn-wide": "WIDE", "knn-narrow": "NARROW", "knn-cosine": "COSINE", "knn-l1": "L1"},
+    "sparse_gp": {"sgpr-rewritten": "REWRITTEN", "sgpr-gpflow": "BESIDE_GPFLOW"},
     "algebra": {
         "matrix-chain": "MATRIX_CHAIN",
         "trace": "TRACE",
