@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from itertools import product
 
-import numpy as np
-
 from memline.packing.answer import Answer, Core, Overload, Packing, Status
 from memline.packing.problem import Buffer, Problem
 
@@ -58,6 +56,8 @@ def _faults_of_one(problem: Problem, packing: Packing, index: int) -> list[str]:
 
 
 def _faults_of_pairs(problem: Problem, packing: Packing) -> list[str]:
+    import numpy as np  # only here: what needs no check does not wait for it
+
     rows = [
         (index, begin, end, packing.offsets[index] + first, packing.offsets[index] + last)
         for index, buffer in enumerate(problem.buffers)

@@ -1,13 +1,13 @@
 """Fixed offsets that collide, found by a sweep over time: a hundred thousand of them take a second, not hours.
 
 What is alive at one time is kept in the order of its addresses. As long as nothing has collided, whoever is born can
-collide with its two neighbours in that order only.
+collide with its two neighbours in that order only. Those that may lie in another's place are compared one by one.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,19 +21,17 @@ def first_collision(buffers: Sequence[Buffer], members: Sequence[int]) -> tuple[
       buffers: the problem's buffers.
       members: the numbers of those that are fixed in this pool.
     """
+    plain = [index for index in members if not buffers[index].reuses]
+    return _swept(buffers, plain) or next(_compared(buffers, members), None)
+
+
+def _swept(buffers: Sequence[Buffer], members: Sequence[int]) -> tuple[int, int] | None:
     events: list[tuple[int, bool, tuple[int, int, int]]] = []
     for index in members:
-        offset = buffers[index].offset
-        if offset is None:
-            continue
+        offset = buffers[index].offset or 0
         for begin, end, first, last in buffers[index].segments:
-            # Who lies where the one lies that it reuses takes nothing of its own before that one is dead.
-            later = max(
-                [begin, *(buffers[k].upper for k in _reused(buffers, members, index) if buffers[k].upper <= end)]
-            )
             place = (offset + first, offset + last, index)
-            if later < end:
-                events += [(later, True, place), (end, False, place)]
+            events += [(begin, True, place), (end, False, place)]
     alive: list[tuple[int, int, int]] = []
     for _, is_birth, place in sorted(events):
         at = bisect_left(alive, place)
@@ -47,8 +45,22 @@ def first_collision(buffers: Sequence[Buffer], members: Sequence[int]) -> tuple[
     return None
 
 
-def _reused(buffers: Sequence[Buffer], members: Sequence[int], index: int) -> list[int]:
-    names = buffers[index].reuses
-    if not names:
-        return []
-    return [k for k in members if buffers[k].id in names and buffers[k].offset == buffers[index].offset]
+def _compared(buffers: Sequence[Buffer], members: Sequence[int]) -> Iterator[tuple[int, int]]:
+    for one in members:
+        if not buffers[one].reuses:
+            continue
+        for two in members:
+            if one != two and _collide(buffers[one], buffers[two]):
+                yield min(one, two), max(one, two)
+
+
+def _collide(a: Buffer, b: Buffer) -> bool:
+    shares = a.id in b.reuses or b.id in a.reuses
+    at, bt = a.offset or 0, b.offset or 0
+    if (at == bt and shares) or a.upper <= b.lower or b.upper <= a.lower:
+        return False
+    return any(
+        s[0] < t[1] and t[0] < s[1] and at + s[2] < bt + t[3] and bt + t[2] < at + s[3]
+        for s in a.segments
+        for t in b.segments
+    )

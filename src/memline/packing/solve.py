@@ -84,8 +84,8 @@ def minimize(
       The best packing, its arena, and a bound that no arena is below. Ctrl-C ends the search, and is no error.
 
     Raises:
-      PackingError: not exactly one pool is without a capacity, or what the other pools hold leaves no packing, or none
-        was found in time.
+      PackingError: not exactly one pool is without a capacity, or what is fixed or the other pools hold leaves no
+        packing, or none was found in time.
       MissingPackageError: the native solver was not built.
     """
     if not problem.pools:
@@ -104,7 +104,9 @@ def minimize(
     if len(found["offsets"]) != len(problem.buffers):
         if found["interrupted"]:
             raise KeyboardInterrupt
-        raise PackingError(f"no packing was found that keeps the other pools' capacities ({found['stopped']})")
+        raise PackingError(
+            f"no packing was found, however large the arena ({found['stopped']}): see what is fixed or has to share"
+        )
     history = tuple(Progress(*row) for row in found["history"])
     arena, bound, stopped = found["arena"], found["bound"], found["stopped"]
     return Minimum(_packing(problem, found), arena, bound, stopped, history, found["nodes"], found["cpu_seconds"])
