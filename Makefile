@@ -11,10 +11,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types bench clean
+.PHONY: help venv demo test test-native lint types bench clean
 
 help:
-	@echo "make demo | test | lint | types | bench | venv | clean"
+	@echo "make demo | test | test-native | lint | types | bench | venv | clean"
 
 venv: $(STAMP)
 
@@ -32,6 +32,12 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST)
+
+# The C++ tests with AddressSanitizer and UndefinedBehaviorSanitizer.
+test-native: $(STAMP)
+	$(BIN)/cmake -S . -B build/native -DMEMLINE_TESTS=ON -DMEMLINE_SANITIZE=ON
+	$(BIN)/cmake --build build/native --parallel 2
+	$(BIN)/ctest --test-dir build/native --output-on-failure
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -29,7 +29,7 @@ constexpr Weighing kWeighings[] = {{1, 0}, {1, 0.5}, {1, 1}, {0, 1}, {1, 0.2}, {
 void for_quick_packings(const Problem& problem, const Part& part, int pool, const Model* model, Watch& watch,
                         const std::function<bool(const Placement&, int64_t)>& try_out) {
   auto expired = [&] { return watch.expired(); };
-  const int64_t capacity = pool >= 0 ? problem.capacities[pool] : kNoCapacity;
+  const int64_t capacity = part.pool >= 0 ? problem.capacities[part.pool] : kNoCapacity;
   auto try_skylines = [&] {
     for (const Weighing& how : kWeighings) {
       std::vector<double> weight;
@@ -46,7 +46,7 @@ void for_quick_packings(const Problem& problem, const Part& part, int pool, cons
         top = std::max(top, (offsets[j] + model->size[j]) * model->unit);
       }
       if (capacity != kNoCapacity && top > capacity) continue;
-      if (try_out(placement, top)) return true;
+      if (try_out(placement, part.pool == pool ? top : 0)) return true;
     }
     return false;
   };

@@ -11,7 +11,7 @@
 namespace memline::packing {
 
 // Calls try_out(placement, top) with one quick packing of the part's members after another, until it returns true ("enough"),
-// all are made, or the watch expires. `top` is the highest top in the pool. Packings that break a capacity are not made.
+// all are made, or the watch expires. `top` is the highest top in `pool`, 0 where the part lies in another one.
 void for_quick_packings(const Problem& problem, const Part& part, int pool, const Model* model, Watch& watch,
                         const std::function<bool(const Placement&, int64_t top)>& try_out);
 

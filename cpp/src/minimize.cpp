@@ -162,7 +162,8 @@ class Minimizer {
 
   void find_any(State& state) {
     std::vector<Aim> aims(1);
-    aims[0].capacity = enough(problem_);
+    const int pool = state.part.pool;
+    aims[0].capacity = pool >= 0 && pool != pool_ ? problem_.capacities[pool] : enough(problem_);
     state.solver->round(aims, watch_);
     if (aims[0].outcome == Outcome::kFound) take(state, aims[0].placement, top_of(state.part, aims[0].placement));
     state.hopeless = aims[0].outcome == Outcome::kRefuted;

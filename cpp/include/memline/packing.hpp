@@ -77,7 +77,7 @@ struct Options {
   uint64_t seed = 0;
   int64_t memory_limit_bytes = int64_t{1} << 30;  // for what the search keeps; more threads share it
   // Called from the calling thread every 50 ms or so, and with every better arena; true ends the search.
-  std::function<bool(const Progress&)> interrupted;
+  std::function<bool(const Progress&)> interrupted = {};
 };
 
 enum class Status { kFits, kInfeasible, kUnknown };

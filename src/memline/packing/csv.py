@@ -110,7 +110,9 @@ def write_csv(problem: Problem, packing: Packing | None = None) -> str:
     columns += ["gaps"] * any(buffer.gaps for buffer in buffers)
     columns += ["offset"] * (packing is not None or any(buffer.offset is not None for buffer in buffers))
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    # The writer leaves a lone CR bare, which its own reader refuses.
+    quoting = csv.QUOTE_NONNUMERIC if any("\r" in buffer.id for buffer in buffers) else csv.QUOTE_MINIMAL
+    writer = csv.writer(text, lineterminator="\n", quoting=quoting)
     writer.writerow(columns)
     for index, buffer in enumerate(buffers):
         offset = buffer.offset if packing is None else packing.offsets[index]
