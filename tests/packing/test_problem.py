@@ -104,9 +104,9 @@ def test_fixed_buffers_that_do_not_collide():
 def test_the_sweep_finds_collisions_that_comparing_finds(rows):
     buffers = [Buffer(str(k), a, a + n, size, offset=at) for k, (a, n, size, at) in enumerate(rows)]
     collide = any(
-        a.lower < b.upper and b.lower < a.upper and a.offset < b.offset + b.size and b.offset < a.offset + a.size
-        for k, a in enumerate(buffers)
-        for b in buffers[:k]
+        a < b + other and b < a + life and at < bt + height and bt < at + size
+        for k, (a, life, size, at) in enumerate(rows)
+        for b, other, height, bt in rows[:k]
     )
     if collide:
         with pytest.raises(PackingError, match="collide"):
