@@ -33,7 +33,7 @@ def reordered(problem: Problem, seed: int | None) -> Problem:
 
 
 def thinned(name: str, seed: int) -> Problem:
-    """One of MiniMalloc's problems less three in a hundred of its buffers: what is left fits as well, and may be harder."""
+    """One of MiniMalloc's problems less three in a hundred of its buffers: it fits still, and may be harder."""
     problem = public(name)
     count = len(problem.buffers)
     gone = set(random.Random(f"{name}{seed}").sample(range(count), round(count * DROPPED)))

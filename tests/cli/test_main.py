@@ -46,7 +46,7 @@ def test_public_names_are_loaded_when_asked_for():
         "assert callable(memline.plan), 'the package took the place of the function'\n"
         "from memline import *\nassert jit is memline.jit and Plan is memline.Plan\n"
         "assert set(memline.__all__) <= set(dir(memline))\n"
-        "assert memline.rules.table and memline.packing.pack\n"
+        "assert memline.rules.table and memline.packing.from_jax\n"
         "try: memline.no_such_name\nexcept AttributeError as error: assert 'no_such_name' in str(error)\n"
         "else: raise SystemExit('found')"
     )
