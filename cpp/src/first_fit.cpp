@@ -75,9 +75,8 @@ std::vector<int> FirstFit::order_by(Order order) const {
 bool FirstFit::place(const std::vector<int>& order, Greedy how, const std::function<bool()>& stopped,
                      Placement& placement) {
   latest_death_.assign(2 * leaves_, kLongAgo);
-  int steps = 0;
   for (int k : order) {
-    if (++steps % 64 == 0 && stopped()) return false;
+    if (stopped()) return false;  // among many neighbours one step takes milliseconds
     const Buffer& b = problem_.buffers[k];
     int64_t offset = kNowhere;
     for (size_t p = 0; p < pools_.size() && offset == kNowhere; ++p) {

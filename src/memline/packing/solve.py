@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from memline.packing.problem import Problem
 _STATUS = (Status.FITS, Status.INFEASIBLE, Status.UNKNOWN)
 _NO_CAPACITY = _NOWHERE = -1
 DEFAULT_MEMORY_LIMIT_BYTES = 2**30
+MOST_THREADS = 256
 
 
 def pack(
@@ -46,7 +48,10 @@ def pack(
     >>> answer.status, answer.certificate  # doctest: +SKIP
     (<Status.INFEASIBLE: 'infeasible'>, Overload(time=2, load=8, capacity=7))
     """
-    found = _native().pack(*_columns(problem), *_limits(time_limit, threads, seed, memory_limit_bytes))
+    start = time.monotonic()
+    limits = _limits(threads, seed, memory_limit_bytes)
+    columns = _columns(problem)
+    found = _native().pack(*columns, _left(time_limit, start), *limits)
     if found["interrupted"]:
         raise KeyboardInterrupt
     status = _STATUS[found["status"]]
@@ -88,6 +93,7 @@ def minimize(
         packing, or none was found in time.
       MissingPackageError: the native solver was not built.
     """
+    start = time.monotonic()
     if not problem.pools:
         problem = problem.with_capacity(None)
     open_pools = [pool.name for pool in problem.all_pools if pool.capacity is None]
@@ -99,8 +105,9 @@ def minimize(
         if progress is not None and arena > 0:
             progress(Progress(arena, bound, seconds))
 
-    limits = _limits(time_limit, threads, seed, memory_limit_bytes)
-    found = _native().minimize(*_columns(problem), *limits, None if progress is None else tell)
+    limits = _limits(threads, seed, memory_limit_bytes)
+    columns = _columns(problem)
+    found = _native().minimize(*columns, _left(time_limit, start), *limits, None if progress is None else tell)
     if len(found["offsets"]) != len(problem.buffers):
         if found["interrupted"]:
             raise KeyboardInterrupt
@@ -147,19 +154,23 @@ def _columns(problem: Problem) -> tuple[list[Any], list[Any], list[Any], list[in
     return rows, segments, reuses, capacities
 
 
-def _limits(time_limit: float | None, threads: int, seed: int, memory_limit_bytes: int) -> tuple[float, int, int, int]:
-    if time_limit is not None and not time_limit > 0:
-        raise ArgumentError(f"time_limit is a number of seconds above 0, or None, not {time_limit!r}")
-    for name, value, least in (
-        ("threads", threads, 1),
-        ("seed", seed, 0),
-        ("memory_limit_bytes", memory_limit_bytes, 1),
-    ):
+def _limits(threads: int, seed: int, memory_limit_bytes: int) -> tuple[int, int, int]:
+    numbers = (("threads", threads, 1), ("seed", seed, 0), ("memory_limit_bytes", memory_limit_bytes, 1))
+    for name, value, least in numbers:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**63:
             raise ArgumentError(f"{name} is a whole number from {least}, not {value!r}")
-    if threads > 256:
-        raise ArgumentError(f"threads is at most 256, not {threads}")
-    return math.inf if time_limit is None else float(time_limit), threads, seed, memory_limit_bytes
+    if threads > MOST_THREADS:
+        raise ArgumentError(f"threads is at most {MOST_THREADS}, not {threads}")
+    return threads, seed, memory_limit_bytes
+
+
+def _left(time_limit: float | None, start: float) -> float:
+    """What is left of a time limit, in seconds: to hand over a hundred thousand buffers takes part of it."""
+    if time_limit is None:
+        return math.inf
+    if isinstance(time_limit, bool) or not isinstance(time_limit, int | float) or not time_limit > 0:
+        raise ArgumentError(f"time_limit is a number of seconds above 0, or None, not {time_limit!r}")
+    return max(time_limit - (time.monotonic() - start), 1e-6)
 
 
 def _packing(problem: Problem, found: dict[str, Any]) -> Packing:
