@@ -14,6 +14,7 @@ namespace memline::packing {
 namespace {
 
 constexpr int kClimbingSteps = 200;
+constexpr int kMostHalvings = 6;
 constexpr size_t kMostToClimb = 2000;
 
 int open_pool(const Problem& problem) {
@@ -37,6 +38,7 @@ struct State {
   bool exhausted = false;  // nothing more can be tried
   int64_t arena = 0;
   int64_t bound = 0;
+  int misses = 0;  // rounds since something was learnt
 };
 
 class Minimizer {
@@ -47,7 +49,7 @@ class Minimizer {
   Minimum run() {
     place_what_takes_nothing();
     for (Part& part : take_apart(problem_)) {
-      states_.push_back({std::move(part), nullptr, {}, false, false, false, 0, 0});
+      states_.push_back({std::move(part), nullptr, {}, false, false, false, 0, 0, 0});
       begin(states_.back());
     }
     tell();
@@ -140,21 +142,20 @@ class Minimizer {
       find_any(state);
       return;
     }
-    // One aim at what would be the proof, and one half-way, so that there is progress where the proof is far.
+    // One aim at what would be the proof, and one on the way there: half-way, or less far after every miss.
     const int64_t unit = state.solver->unit();
     const int64_t least = std::max(state.bound, bound());
-    const int64_t middle = least + (state.arena - least) / 2 / unit * unit;
+    const int64_t nearer = (state.arena - least) >> (1 + state.misses % kMostHalvings);
     std::vector<Aim> aims(1);
     aims[0].capacity = least;
-    if (middle > least && middle < state.arena) {
+    if (state.arena - unit > least) {
       aims.emplace_back();
-      aims[1].capacity = middle;
-    } else if (state.arena - unit > least) {
-      aims.emplace_back();
-      aims[1].capacity = state.arena - unit;
+      aims[1].capacity = std::max(least + unit, state.arena - std::max(nearer / unit, int64_t{1}) * unit);
     }
     state.solver->round(aims, watch_);
+    ++state.misses;
     for (const Aim& aim : aims) {
+      if (aim.outcome != Outcome::kCutShort) state.misses = 0;
       if (aim.outcome == Outcome::kFound) take(state, aim.placement, top_of(state.part, aim.placement));
       if (aim.outcome == Outcome::kRefuted) raise_bound(state, aim.capacity);
     }
