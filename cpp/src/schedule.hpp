@@ -1,4 +1,4 @@
-// Which try comes when: ranks in turn, each for longer than before.
+// Which try comes when: manners of search in turn, at first each for longer than before, then at random.
 #pragma once
 
 #include <cstdint>
@@ -8,11 +8,11 @@
 namespace memline::packing {
 
 struct Try {
-  Rank rank;
+  Manner manner;
   int64_t node_limit = 0;
 };
 
-// The k-th try of a worker on a part of so many buffers.
-Try try_number(int k, int worker, int workers, int buffers);
+// The k-th try of a worker, one of several side by side, on a part of so many buffers.
+Try try_number(int k, int worker, int buffers);
 
 }  // namespace memline::packing

@@ -37,6 +37,7 @@ Search::Search(const Model& model, const Neighbours& neighbours, int64_t table_b
   rank_.assign(n, 0);
   total_.assign(n, 0);
   noise_.assign(n, 1.0);
+  failures_.assign(std::max(m_.sections, 1), 0);
   next_twin_.assign(n, -1);
   frames_.resize(n + 2);
   for (int j = 0; j < n; ++j) {
@@ -48,15 +49,18 @@ Search::Search(const Model& model, const Neighbours& neighbours, int64_t table_b
   failed_mask_ = slots - 1;
 }
 
-Outcome Search::run(const Rank& rank, int64_t capacity, int64_t node_limit, const std::atomic<bool>& stop) {
+Outcome Search::run(const Manner& manner, int64_t capacity, int64_t node_limit, const std::atomic<bool>& stop) {
   const int n = m_.count;
-  how_ = rank;
+  how_ = manner;
   capacity_ = capacity / m_.unit;
   if (capacity_ > failed_under_) std::fill(failed_.begin(), failed_.end(), Mark{});
   failed_under_ = capacity_ > failed_under_ ? capacity_ : std::min(failed_under_, capacity_);
   nodes_left_ = node_limit;
   stop_ = &stop;
   trail_.clear();
+  last_placed_ = -1;
+  for (double& count : failures_) count *= 0.7;
+  most_failures_ = std::max(1.0, *std::max_element(failures_.begin(), failures_.end()));
   std::fill(placed_.begin(), placed_.end(), 0);
   std::fill(postponed_.begin(), postponed_.end(), 0);
   std::fill(crossing_.begin(), crossing_.end(), 0);
@@ -64,8 +68,8 @@ Outcome Search::run(const Rank& rank, int64_t capacity, int64_t node_limit, cons
     low_[j] = std::max<int64_t>(m_.fixed[j], 0);
     for (int s = m_.hull[j].first; s + 1 < m_.hull[j].last; ++s) ++crossing_[s];
   }
-  if (rank.noise > 0) {
-    std::uniform_real_distribution<double> factor(1.0, 1.0 + rank.noise);
+  if (manner.noise > 0) {
+    std::uniform_real_distribution<double> factor(1.0, 1.0 + manner.noise);
     for (double& x : noise_) x = factor(random_);
   } else {
     std::fill(noise_.begin(), noise_.end(), 1.0);
@@ -100,6 +104,7 @@ void Search::rank_members(std::vector<int> members) {
   entries.reserve(members.size());
   for (int j : members) {
     Entry entry{{0, 0, 0}, j};
+    const double factor = noise_[j] * (how_.learning > 0 ? 1 + how_.learning * blame_on(j) : 1);
     for (size_t k = 0; k < how_.keys.size() && k < entry.keys.size(); ++k) {
       double value = 0;
       switch (how_.keys[k]) {
@@ -107,9 +112,8 @@ void Search::rank_members(std::vector<int> members) {
         case Key::kArea: value = static_cast<double>(m_.life[j]) * static_cast<double>(m_.size[j]); break;
         case Key::kTotal: value = static_cast<double>(total_[j]); break;
         case Key::kSize: value = static_cast<double>(m_.size[j]); break;
-        case Key::kEnd: value = static_cast<double>(m_.hull[j].last); break;
       }
-      entry.keys[k] = value * noise_[j];
+      entry.keys[k] = value * factor;
     }
     entries.push_back(entry);
   }
@@ -249,21 +253,71 @@ bool Search::may_fit(std::vector<int>& left, Range time) {
         most = std::max(most, above[s]);
       }
     }
-    if (most + bound_[j] > capacity_) return false;
+    if (most + bound_[j] > capacity_) {
+      if (how_.learning > 0) blame(j);
+      return false;
+    }
   }
   return true;
 }
 
-// The buffer with the lowest offset; of several the one that ranks first. -1 if all are postponed.
+// Counts a failure for the sections at which there is too much above a buffer.
+void Search::blame(int j) {
+  for (int r = m_.range_begin[j]; r < m_.range_begin[j + 1]; ++r) {
+    for (int s = m_.ranges[r].first; s < m_.ranges[r].last; ++s) {
+      if (above_[s] + bound_[j] > capacity_) failures_[s] += 1;
+    }
+  }
+}
+
+// The share of the worst section's failures that a buffer's worst section has.
+double Search::blame_on(int j) const {
+  double most = 0;
+  for (int r = m_.range_begin[j]; r < m_.range_begin[j + 1]; ++r) {
+    for (int s = m_.ranges[r].first; s < m_.ranges[r].last; ++s) most = std::max(most, failures_[s]);
+  }
+  return most / most_failures_;
+}
+
+// The buffer to decide on next, -1 if all are postponed. Any will do of which it is sure that nothing fits below it.
 int Search::pick(const std::vector<int>& left) const {
+  if (how_.is_local && last_placed_ >= 0) {
+    int j = pick_lowest(left, m_.hull[last_placed_]);
+    while (j >= 0) {
+      bool any = false;
+      const int below = what_fits_below(j, any);
+      if (!any) return j;
+      j = below;
+    }
+  }
+  return pick_lowest(left, {0, m_.sections});
+}
+
+// The buffer with the lowest offset among those that live near some time; of several the one that ranks first.
+int Search::pick_lowest(const std::vector<int>& left, Range near) const {
   int best = -1;
   for (auto it = left.rbegin(); it != left.rend(); ++it) {
     const int j = *it;
     if (best >= 0 && bound_[j] > low_[best]) break;  // sorted by bounds: all others are higher
     if (postponed_[j] || (m_.twin[j] >= 0 && !placed_[m_.twin[j]])) continue;
+    if (m_.hull[j].last <= near.first || m_.hull[j].first >= near.last) continue;
     if (best < 0 || low_[j] < low_[best] || (low_[j] == low_[best] && rank_[j] < rank_[best])) best = j;
   }
   return best;
+}
+
+// Whether any buffer that is left could lie below this one where it would lie, and of those the lowest that may be decided
+// on; -1 if there is none.
+int Search::what_fits_below(int j, bool& any) const {
+  int lowest = -1;
+  for (int e = near_.begin[j]; e < near_.begin[j + 1]; ++e) {
+    const int k = near_.all[e];
+    if (placed_[k] || bound_[k] + m_.size[k] > low_[j]) continue;
+    any = true;
+    if (postponed_[k] || (m_.twin[k] >= 0 && !placed_[m_.twin[k]])) continue;
+    if (low_[k] < low_[j] && (lowest < 0 || low_[k] < low_[lowest])) lowest = k;
+  }
+  return lowest;
 }
 
 Search::Mark Search::hash(const std::vector<int>& left) const {
@@ -304,14 +358,18 @@ Outcome Search::descend(std::vector<int>& left, Range time, int depth) {
     }
     const bool has_alternative = m_.fixed[chosen] < 0 && can_be_pushed(chosen);
     const size_t before = trail_.size();
+    const bool is_late = how_.late > 0 && has_alternative && chance_(random_) < how_.late;
+    if (is_late) {
+      const Outcome outcome = descend_postponed(chosen, left, time, depth);
+      if (outcome == Outcome::kFound) return outcome;
+      undo_to(outcome == Outcome::kCutShort ? mark : before);
+      if (outcome == Outcome::kCutShort) return outcome;
+    }
     const Outcome outcome = place_and_descend(chosen, left, time, depth);
     if (outcome == Outcome::kFound) return outcome;
-    undo_to(before);
-    if (outcome == Outcome::kCutShort) {
-      undo_to(mark);
-      return outcome;
-    }
-    if (!has_alternative) break;
+    undo_to(outcome == Outcome::kCutShort ? mark : before);
+    if (outcome == Outcome::kCutShort) return outcome;
+    if (!has_alternative || is_late) break;
     postpone(chosen);
   }
   undo_to(mark);
@@ -319,8 +377,15 @@ Outcome Search::descend(std::vector<int>& left, Range time, int depth) {
   return Outcome::kRefuted;
 }
 
+Outcome Search::descend_postponed(int chosen, const std::vector<int>& left, Range time, int depth) {
+  postpone(chosen);
+  std::vector<int> same = left;
+  return descend(same, time, depth);
+}
+
 Outcome Search::place_and_descend(int chosen, const std::vector<int>& left, Range time, int depth) {
   bool splits = false;
+  last_placed_ = chosen;
   if (!place(chosen, splits)) return Outcome::kRefuted;
   if (splits) return descend_parts(chosen, left, time, depth);
   std::vector<int>& rest = frames_[depth + 1];

@@ -54,7 +54,10 @@ void Solver::round(std::vector<Aim>& aims, Watch& watch) {
   int64_t longest = 0;
   for (size_t worker : running) {
     const int size = static_cast<int>(part_.members.size());
-    const int64_t limit = try_number(tries_[worker], static_cast<int>(worker), static_cast<int>(workers), size).node_limit;
+    const int tries = tries_[worker];
+    // The general search is the same in every try: only a longer one comes further.
+    const int64_t limit = part_.plain ? try_number(tries, static_cast<int>(worker), size).node_limit
+                                      : int64_t{64} * size << std::min(tries, 30);
     longest = std::max(longest, limit);
     const int64_t capacity = aims[worker % aims.size()].capacity;
     jobs.push_back([this, worker, capacity, limit](const std::atomic<bool>& stop) {
@@ -76,9 +79,8 @@ void Solver::round(std::vector<Aim>& aims, Watch& watch) {
 
 Outcome Solver::run(size_t worker, int64_t capacity, int64_t node_limit, const std::atomic<bool>& stop) {
   if (part_.plain) {
-    const size_t workers = fast_.size();
-    const Try next = try_number(tries_[worker], static_cast<int>(worker), static_cast<int>(workers), model_->count);
-    return fast_[worker]->run(next.rank, capacity, node_limit, stop);
+    const Try next = try_number(tries_[worker], static_cast<int>(worker), model_->count);
+    return fast_[worker]->run(next.manner, capacity, node_limit, stop);
   }
   std::vector<int64_t> capacities = problem_.capacities;
   for (size_t p = 0; p < capacities.size(); ++p) {

@@ -10,7 +10,8 @@ using namespace memline::packing;
 namespace {
 
 const std::atomic<bool> never{false};
-const std::vector<Rank> kRanks = {{{Key::kLife, Key::kArea}}, {{Key::kTotal, Key::kSize}, 0.5}};
+const std::vector<Manner> kManners = {
+    {{Key::kLife, Key::kArea}}, {{Key::kTotal, Key::kSize}, 0.5, 0.5, 0.3, false}, {{Key::kArea, Key::kLife}, 0.5, 1.0, 0.1, true}};
 
 void agree_on(const Problem& problem, int64_t capacity, int (&counts)[2]) {
   std::vector<int> members(problem.buffers.size());
@@ -29,8 +30,8 @@ void agree_on(const Problem& problem, int64_t capacity, int (&counts)[2]) {
   const Model model = make_model(problem, members);
   const Neighbours neighbours = make_neighbours(model);
   Search search(model, neighbours, 1 << 14, 1);
-  for (const Rank& rank : kRanks) {
-    CHECK(search.run(rank, capacity, 1'000'000, never) == expected);
+  for (const Manner& manner : kManners) {
+    CHECK(search.run(manner, capacity, 1'000'000, never) == expected);
     if (expected != Outcome::kFound) continue;
     for (int j = 0; j < model.count; ++j) placement.offsets[model.origin[j]] = search.offsets()[j] * model.unit;
     CHECK(is_valid(limited, placement));
@@ -47,9 +48,11 @@ void remember_across_capacities() {
     const Model model = make_model(problem, members);
     const Neighbours neighbours = make_neighbours(model);
     Search kept(model, neighbours, 1 << 14, 1);
+    size_t k = 0;
     for (int64_t capacity : {12, 9, 15, 11, 20, 10}) {
+      ++k;
       Search fresh(model, neighbours, 1 << 14, 1);
-      CHECK(kept.run(kRanks[0], capacity, 1'000'000, never) == fresh.run(kRanks[0], capacity, 1'000'000, never));
+      CHECK(kept.run(kManners[k % 3], capacity, 1'000'000, never) == fresh.run(kManners[k % 3], capacity, 1'000'000, never));
     }
   }
 }
