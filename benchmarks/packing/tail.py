@@ -18,7 +18,7 @@ def tail(say: Callable[[str], None], seeds: int = 10, cpu_seconds: float = CPU_S
     for name in NAMES:
         for seed in range(seeds):
             problem = thinned(name, seed)
-            answer = pack(problem, time_limit=cpu_seconds / THREADS, threads=THREADS)
+            answer = pack(problem, cpu_limit=cpu_seconds, threads=THREADS)
             fine = answer.status is Status.FITS and not check_answer(problem, answer)
             times[f"{name}{seed}"] = answer.cpu_seconds if fine else None
             if answer.status is Status.INFEASIBLE:

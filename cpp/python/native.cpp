@@ -72,10 +72,11 @@ class Caller {
   bool signalled_ = false;
 };
 
-packing::Options make_options(double time_limit_seconds, int threads, uint64_t seed, int64_t memory_limit_bytes,
+packing::Options make_options(double time_limit_seconds, double cpu_limit_seconds, int threads, uint64_t seed, int64_t memory_limit_bytes,
                               Caller& caller) {
   packing::Options options;
   options.time_limit_seconds = time_limit_seconds;
+  options.cpu_limit_seconds = cpu_limit_seconds;
   options.threads = threads;
   options.seed = seed;
   options.memory_limit_bytes = memory_limit_bytes;
@@ -85,10 +86,11 @@ packing::Options make_options(double time_limit_seconds, int threads, uint64_t s
 
 nb::dict pack(const std::vector<Row>& rows, const std::vector<SegmentRow>& segments,
               const std::vector<std::tuple<int, int>>& reuses, const std::vector<int64_t>& capacities,
-              double time_limit_seconds, int threads, uint64_t seed, int64_t memory_limit_bytes) {
+              double time_limit_seconds, double cpu_limit_seconds, int threads, uint64_t seed,
+                  int64_t memory_limit_bytes) {
   const packing::Problem problem = make_problem(rows, segments, reuses, capacities);
   Caller caller{nb::none()};
-  const packing::Options options = make_options(time_limit_seconds, threads, seed, memory_limit_bytes, caller);
+  const packing::Options options = make_options(time_limit_seconds, cpu_limit_seconds, threads, seed, memory_limit_bytes, caller);
   packing::Answer answer;
   {
     nb::gil_scoped_release release;
@@ -111,10 +113,11 @@ nb::dict pack(const std::vector<Row>& rows, const std::vector<SegmentRow>& segme
 
 nb::dict minimize(const std::vector<Row>& rows, const std::vector<SegmentRow>& segments,
                   const std::vector<std::tuple<int, int>>& reuses, const std::vector<int64_t>& capacities,
-                  double time_limit_seconds, int threads, uint64_t seed, int64_t memory_limit_bytes, nb::object tell) {
+                  double time_limit_seconds, double cpu_limit_seconds, int threads, uint64_t seed,
+                  int64_t memory_limit_bytes, nb::object tell) {
   const packing::Problem problem = make_problem(rows, segments, reuses, capacities);
   Caller caller{std::move(tell)};
-  const packing::Options options = make_options(time_limit_seconds, threads, seed, memory_limit_bytes, caller);
+  const packing::Options options = make_options(time_limit_seconds, cpu_limit_seconds, threads, seed, memory_limit_bytes, caller);
   packing::Minimum minimum;
   {
     nb::gil_scoped_release release;
@@ -140,8 +143,8 @@ nb::dict minimize(const std::vector<Row>& rows, const std::vector<SegmentRow>& s
 NB_MODULE(_native, m) {
   m.doc() = "The solver of memline.packing; see cpp/include/memline/packing.hpp.";
   m.def("pack", &pack, nb::arg("rows"), nb::arg("segments"), nb::arg("reuses"), nb::arg("capacities"),
-        nb::arg("time_limit_seconds"), nb::arg("threads"), nb::arg("seed"), nb::arg("memory_limit_bytes"));
+        nb::arg("time_limit_seconds"), nb::arg("cpu_limit_seconds"), nb::arg("threads"), nb::arg("seed"), nb::arg("memory_limit_bytes"));
   m.def("minimize", &minimize, nb::arg("rows"), nb::arg("segments"), nb::arg("reuses"), nb::arg("capacities"),
-        nb::arg("time_limit_seconds"), nb::arg("threads"), nb::arg("seed"), nb::arg("memory_limit_bytes"),
+        nb::arg("time_limit_seconds"), nb::arg("cpu_limit_seconds"), nb::arg("threads"), nb::arg("seed"), nb::arg("memory_limit_bytes"),
         nb::arg("tell").none());
 }

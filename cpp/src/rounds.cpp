@@ -42,7 +42,7 @@ std::vector<Outcome> run_round(const std::vector<Job>& jobs, bool brief, Watch& 
   for (size_t k = 0; k < jobs.size(); ++k) threads.emplace_back(work, k);
   std::unique_lock lock(mutex);
   while (running > 0) {
-    const double wait = std::clamp(watch.seconds_left(), 0.0005, 0.05);
+    const double wait = std::clamp(watch.seconds_left(), 0.0005, 0.02);
     changed.wait_for(lock, std::chrono::duration<double>(wait), [&] { return running == 0; });
     if (running == 0) break;
     lock.unlock();

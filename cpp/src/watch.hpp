@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cmath>
 #include <ctime>
 
 #include "memline/packing.hpp"
@@ -22,6 +23,9 @@ class Watch {
     if (interrupted_ || out_of_time_) return true;
     const Clock::time_point now = Clock::now();
     if (std::chrono::duration<double>(now - start_).count() >= options_.time_limit_seconds) return out_of_time_ = true;
+    if (std::isfinite(options_.cpu_limit_seconds) && cpu_seconds() >= options_.cpu_limit_seconds) {
+      return out_of_time_ = true;
+    }
     if (now - last_told_ >= std::chrono::milliseconds(50)) tell();
     return interrupted_;
   }

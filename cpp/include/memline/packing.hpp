@@ -73,6 +73,7 @@ struct Progress {
 
 struct Options {
   double time_limit_seconds = std::numeric_limits<double>::infinity();  // of wall time
+  double cpu_limit_seconds = std::numeric_limits<double>::infinity();   // of the process's processor time
   int threads = 1;
   uint64_t seed = 0;
   int64_t memory_limit_bytes = int64_t{1} << 30;  // for what the search keeps; more threads share it

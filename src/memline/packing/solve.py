@@ -22,6 +22,7 @@ def pack(
     problem: Problem,
     *,
     time_limit: float | None = None,
+    cpu_limit: float | None = None,
     threads: int = 1,
     seed: int = 0,
     memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT_BYTES,
@@ -31,6 +32,7 @@ def pack(
     Args:
       problem: buffers and capacities. A pool without a capacity holds anything.
       time_limit: seconds of wall time after which the answer is "unknown"; None for as long as it takes.
+      cpu_limit: the same for seconds of processor time, over all threads of the process.
       threads: searches side by side.
       seed: for a seed and a number of threads, an answer that no limit cut short is the same in every run.
       memory_limit_bytes: what the search may keep; a problem that needs more is tried by greedy orders only.
@@ -49,7 +51,7 @@ def pack(
     (<Status.INFEASIBLE: 'infeasible'>, Overload(time=2, load=8, capacity=7))
     """
     start = time.monotonic()
-    limits = _limits(threads, seed, memory_limit_bytes)
+    limits = _limits(cpu_limit, threads, seed, memory_limit_bytes)
     columns = _columns(problem)
     found = _native().pack(*columns, _left(time_limit, start), *limits)
     if found["interrupted"]:
@@ -69,6 +71,7 @@ def minimize(
     problem: Problem,
     *,
     time_limit: float | None = None,
+    cpu_limit: float | None = None,
     threads: int = 1,
     seed: int = 0,
     memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT_BYTES,
@@ -80,6 +83,7 @@ def minimize(
       problem: buffers, and pools of which exactly one has no capacity: its arena is made small, the others' capacities
         hold. A capacity of the one pool of a problem without named pools is left out of account.
       time_limit: seconds of wall time; None for as long as it takes.
+      cpu_limit: the same for seconds of processor time, over all threads of the process.
       threads: searches side by side.
       seed: for a seed and a number of threads, a result that no limit cut short is the same in every run.
       memory_limit_bytes: what the search may keep; a problem that needs more is tried by greedy orders only.
@@ -105,7 +109,7 @@ def minimize(
         if progress is not None and arena > 0:
             progress(Progress(arena, bound, seconds))
 
-    limits = _limits(threads, seed, memory_limit_bytes)
+    limits = _limits(cpu_limit, threads, seed, memory_limit_bytes)
     columns = _columns(problem)
     found = _native().minimize(*columns, _left(time_limit, start), *limits, None if progress is None else tell)
     if len(found["offsets"]) != len(problem.buffers):
@@ -154,23 +158,27 @@ def _columns(problem: Problem) -> tuple[list[Any], list[Any], list[Any], list[in
     return rows, segments, reuses, capacities
 
 
-def _limits(threads: int, seed: int, memory_limit_bytes: int) -> tuple[int, int, int]:
+def _limits(cpu_limit: float | None, threads: int, seed: int, memory_limit_bytes: int) -> tuple[float, int, int, int]:
     numbers = (("threads", threads, 1), ("seed", seed, 0), ("memory_limit_bytes", memory_limit_bytes, 1))
     for name, value, least in numbers:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**63:
             raise ArgumentError(f"{name} is a whole number from {least}, not {value!r}")
     if threads > MOST_THREADS:
         raise ArgumentError(f"threads is at most {MOST_THREADS}, not {threads}")
-    return threads, seed, memory_limit_bytes
+    return _seconds("cpu_limit", cpu_limit), threads, seed, memory_limit_bytes
 
 
 def _left(time_limit: float | None, start: float) -> float:
     """What is left of a time limit, in seconds: to hand over a hundred thousand buffers takes part of it."""
-    if time_limit is None:
+    return max(_seconds("time_limit", time_limit) - (time.monotonic() - start), 1e-6)
+
+
+def _seconds(name: str, value: float | None) -> float:
+    if value is None:
         return math.inf
-    if isinstance(time_limit, bool) or not isinstance(time_limit, int | float) or not time_limit > 0:
-        raise ArgumentError(f"time_limit is a number of seconds above 0, or None, not {time_limit!r}")
-    return max(time_limit - (time.monotonic() - start), 1e-6)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ArgumentError(f"{name} is a number of seconds above 0, or None, not {value!r}")
+    return float(value)
 
 
 def _packing(problem: Problem, found: dict[str, Any]) -> Packing:
