@@ -11,6 +11,7 @@ from memline.errors import PackingError
 from memline.packing import Buffer, Gap, Packing, Pool, Problem, read, write
 from memline.packing.csv import read_csv, write_csv
 from memline.packing.json import read_json, write_json
+from tests.packing.fuzz import SEEDS, read_back
 
 
 def csv(text: str, capacity: int | None = None) -> Problem:
@@ -171,3 +172,8 @@ def test_no_bytes_make_the_readers_fail_otherwise(data):
     for reading in (lambda: read_csv(io.BytesIO(data)), lambda: read_json(data)):
         with contextlib.suppress(PackingError):
             reading()
+
+
+@pytest.mark.parametrize("data", SEEDS)
+def test_what_the_fuzzer_begins_with_is_read(data):
+    read_back(data)
