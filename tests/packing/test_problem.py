@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from memline.errors import PackingError
 from memline.packing import Buffer, Gap, Pool, Problem
-from memline.packing.problem import MOST_IN_ALL
+from memline.packing.numbers import MOST_IN_ALL
 
 
 def test_segments_of_a_life_with_gaps():
