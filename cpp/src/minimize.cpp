@@ -13,8 +13,9 @@
 namespace memline::packing {
 namespace {
 
-constexpr int kClimbingSteps = 200;
+constexpr int kClimbingSteps = 40;
 constexpr int kMostHalvings = 6;
+constexpr int kTriesOfOne = 3;  // one for each order of the search
 constexpr size_t kMostToClimb = 2000;
 
 int open_pool(const Problem& problem) {
@@ -38,7 +39,7 @@ struct State {
   bool exhausted = false;  // nothing more can be tried
   int64_t arena = 0;
   int64_t bound = 0;
-  int misses = 0;  // rounds since something was learnt
+  int misses = 0;  // tries on the way since something was learnt
 };
 
 class Minimizer {
@@ -142,10 +143,10 @@ class Minimizer {
       find_any(state);
       return;
     }
-    // One aim at what would be the proof, and one on the way there: half-way, or less far after every miss.
+    // One aim at what would be the proof, and one on the way there: half-way, or less far where that was missed.
     const int64_t unit = state.solver->unit();
     const int64_t least = std::max(state.bound, bound());
-    const int64_t nearer = (state.arena - least) >> (1 + state.misses % kMostHalvings);
+    const int64_t nearer = (state.arena - least) >> (1 + state.misses / kTriesOfOne % kMostHalvings);
     std::vector<Aim> aims(1);
     aims[0].capacity = least;
     if (state.arena - unit > least) {
@@ -153,7 +154,7 @@ class Minimizer {
       aims[1].capacity = std::max(least + unit, state.arena - std::max(nearer / unit, int64_t{1}) * unit);
     }
     state.solver->round(aims, watch_);
-    ++state.misses;
+    if (aims.back().was_tried) ++state.misses;
     for (const Aim& aim : aims) {
       if (aim.outcome != Outcome::kCutShort) state.misses = 0;
       if (aim.outcome == Outcome::kFound) take(state, aim.placement, top_of(state.part, aim.placement));

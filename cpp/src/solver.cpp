@@ -54,20 +54,23 @@ void Solver::round(std::vector<Aim>& aims, Watch& watch) {
   int64_t longest = 0;
   for (size_t worker : running) {
     const int size = static_cast<int>(part_.members.size());
+    const Aim& aim = aims[worker % aims.size()];
     const int tries = tries_[worker];
+    const int rival = static_cast<int>(worker / aims.size());  // its number among those with the same aim
     // The general search is the same in every try: only a longer one comes further.
-    const int64_t limit = part_.plain ? try_number(tries, static_cast<int>(worker), size).node_limit
+    const int64_t limit = part_.plain ? try_number(tries, rival, size).node_limit
                                       : int64_t{64} * size << std::min(tries, 30);
     longest = std::max(longest, limit);
-    const int64_t capacity = aims[worker % aims.size()].capacity;
-    jobs.push_back([this, worker, capacity, limit](const std::atomic<bool>& stop) {
-      return run(worker, capacity, limit, stop);
+    const int64_t capacity = aim.capacity;
+    jobs.push_back([this, worker, rival, capacity, limit](const std::atomic<bool>& stop) {
+      return run(worker, rival, capacity, limit, stop);
     });
   }
   const std::vector<Outcome> outcomes = run_round(jobs, longest <= kBriefNodes, watch);
   for (size_t k = 0; k < running.size(); ++k) {
-    ++tries_[running[k]];
     Aim& aim = aims[running[k] % aims.size()];
+    ++tries_[running[k]];
+    aim.was_tried = true;
     if (aim.outcome != Outcome::kCutShort || outcomes[k] == Outcome::kCutShort) continue;
     aim.outcome = outcomes[k];
     if (aim.outcome != Outcome::kFound) continue;
@@ -77,9 +80,9 @@ void Solver::round(std::vector<Aim>& aims, Watch& watch) {
   }
 }
 
-Outcome Solver::run(size_t worker, int64_t capacity, int64_t node_limit, const std::atomic<bool>& stop) {
+Outcome Solver::run(size_t worker, int rival, int64_t capacity, int64_t node_limit, const std::atomic<bool>& stop) {
   if (part_.plain) {
-    const Try next = try_number(tries_[worker], static_cast<int>(worker), model_->count);
+    const Try next = try_number(tries_[worker], rival, model_->count);
     return fast_[worker]->run(next.manner, capacity, node_limit, stop);
   }
   std::vector<int64_t> capacities = problem_.capacities;

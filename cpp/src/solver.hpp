@@ -16,6 +16,7 @@ namespace memline::packing {
 // A capacity to aim at, and what came of it.
 struct Aim {
   int64_t capacity = 0;
+  bool was_tried = false;
   Outcome outcome = Outcome::kCutShort;
   Placement placement;  // if it was found; only the part's members are written
 };
@@ -42,7 +43,7 @@ class Solver {
   const Model* model() const { return model_ ? &*model_ : nullptr; }
 
  private:
-  Outcome run(size_t worker, int64_t capacity, int64_t node_limit, const std::atomic<bool>& stop);
+  Outcome run(size_t worker, int rival, int64_t capacity, int64_t node_limit, const std::atomic<bool>& stop);
   void read(size_t worker, Placement& placement) const;
   void make_workers(size_t count);
 

@@ -1,4 +1,4 @@
-"""What is wrong with buffers that make no problem, and with which of them, so that a reader of files can name the line."""
+"""What is wrong with buffers that make no problem, and with which of them, so that the line can be named."""
 
 from __future__ import annotations
 
