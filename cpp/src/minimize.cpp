@@ -16,7 +16,7 @@ namespace {
 constexpr int kClimbingSteps = 40;
 constexpr int kMostHalvings = 6;
 constexpr int kTriesOfOne = 3;  // one for each order of the search
-constexpr size_t kMostToClimb = 2000;
+constexpr size_t kMostToClimb = 500;
 
 int open_pool(const Problem& problem) {
   int found = -1;
@@ -53,7 +53,11 @@ class Minimizer {
       states_.push_back({std::move(part), nullptr, {}, false, false, false, 0, 0, 0});
       begin(states_.back());
     }
+    told_ = true;
     tell();
+    for (State& state : states_) {
+      if (state.arena > bound() && !watch_.expired()) try_quickly(state);
+    }
     std::string stopped = "proved";
     while (true) {
       State* worst = next();
@@ -83,9 +87,21 @@ class Minimizer {
     state.bound = part.pool >= 0 && part.pool != pool_ ? 0 : lower_bound(part);
     state.solver = std::make_unique<Solver>(problem_, part, options_);
     state.solver->aim_at_pool(pool_);
+    // There is always a packing, also where the time is over: the first one is made without a look at the clock.
+    const Options unhurried;
+    Watch no_limit(unhurried);
+    for_quick_packings(problem_, part, pool_, state.solver->model(), no_limit,
+                       [&](const Placement& placement, int64_t top) {
+                         take(state, placement, top);
+                         return true;
+                       });
+  }
+
+  void try_quickly(State& state) {
+    const Part& part = state.part;
     auto take_better = [&](const Placement& placement, int64_t top) {
       take(state, placement, top);
-      return state.arena <= state.bound;
+      return state.arena <= std::max(state.bound, bound());
     };
     for_quick_packings(problem_, part, pool_, state.solver->model(), watch_, take_better);
     if (state.has_best && state.arena > state.bound && part.members.size() <= kMostToClimb) {
@@ -191,7 +207,6 @@ class Minimizer {
   }
 
   void tell() {
-    told_ = true;
     if (!is_complete()) return;
     watch_.progress.arena = arena();
     watch_.progress.bound = std::min(bound(), arena());
