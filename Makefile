@@ -9,6 +9,7 @@ PYTEST ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NATIVE := $(wildcard cpp/include/memline/*.hpp cpp/src/*.hpp cpp/src/*.cpp cpp/python/*.cpp)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-native lint types bench clean
@@ -19,7 +20,7 @@ help:
 venv: $(STAMP)
 
 # The stamp is newer than what decides the installation, or the installation is done again.
-$(STAMP): pyproject.toml CMakeLists.txt
+$(STAMP): pyproject.toml CMakeLists.txt $(NATIVE)
 	@test -n "$(PYTHON)" || { echo "memline needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "making $(VENV) with $(PYTHON); the first time this downloads some 200 MB"
 	$(PYTHON) -m venv $(VENV)
