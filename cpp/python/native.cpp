@@ -1,4 +1,5 @@
-// memline.packing._native: the solver for Python. Problems come as columns, so that a hundred thousand buffers take no time.
+// memline.packing._native: the solver for Python. Problems come as columns, so that a hundred thousand buffers take no
+// time.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
@@ -15,8 +16,8 @@ namespace packing = memline::packing;
 
 namespace {
 
-using Row = std::tuple<int64_t, int64_t, int64_t, int64_t, uint64_t>;                // size, alignment, offset, hint, pools
-using SegmentRow = std::tuple<int, int64_t, int64_t, int64_t, int64_t>;              // buffer, begin, end, first, last
+using Row = std::tuple<int64_t, int64_t, int64_t, int64_t, uint64_t>;    // size, alignment, offset, hint, pools
+using SegmentRow = std::tuple<int, int64_t, int64_t, int64_t, int64_t>;  // buffer, begin, end, first, last
 
 packing::Problem make_problem(const std::vector<Row>& rows, const std::vector<SegmentRow>& segments,
                               const std::vector<std::tuple<int, int>>& reuses, const std::vector<int64_t>& capacities) {
@@ -38,7 +39,8 @@ packing::Problem make_problem(const std::vector<Row>& rows, const std::vector<Se
   return problem;
 }
 
-// What a caller wants of a search: signals seen, and to be told. An exception in there ends the search and is raised after it.
+// What a caller wants of a search: signals seen, and to be told. An exception in there ends the search and is raised
+// after it.
 class Caller {
  public:
   explicit Caller(nb::object tell) : tell_(std::move(tell)) {}
@@ -72,8 +74,8 @@ class Caller {
   bool signalled_ = false;
 };
 
-packing::Options make_options(double time_limit_seconds, double cpu_limit_seconds, int threads, uint64_t seed, int64_t memory_limit_bytes,
-                              Caller& caller) {
+packing::Options make_options(double time_limit_seconds, double cpu_limit_seconds, int threads, uint64_t seed,
+                              int64_t memory_limit_bytes, Caller& caller) {
   packing::Options options;
   options.time_limit_seconds = time_limit_seconds;
   options.cpu_limit_seconds = cpu_limit_seconds;
@@ -90,7 +92,8 @@ nb::dict pack(const std::vector<Row>& rows, const std::vector<SegmentRow>& segme
                   int64_t memory_limit_bytes) {
   const packing::Problem problem = make_problem(rows, segments, reuses, capacities);
   Caller caller{nb::none()};
-  const packing::Options options = make_options(time_limit_seconds, cpu_limit_seconds, threads, seed, memory_limit_bytes, caller);
+  const packing::Options options =
+      make_options(time_limit_seconds, cpu_limit_seconds, threads, seed, memory_limit_bytes, caller);
   packing::Answer answer;
   {
     nb::gil_scoped_release release;
@@ -117,7 +120,8 @@ nb::dict minimize(const std::vector<Row>& rows, const std::vector<SegmentRow>& s
                   int64_t memory_limit_bytes, nb::object tell) {
   const packing::Problem problem = make_problem(rows, segments, reuses, capacities);
   Caller caller{std::move(tell)};
-  const packing::Options options = make_options(time_limit_seconds, cpu_limit_seconds, threads, seed, memory_limit_bytes, caller);
+  const packing::Options options =
+      make_options(time_limit_seconds, cpu_limit_seconds, threads, seed, memory_limit_bytes, caller);
   packing::Minimum minimum;
   {
     nb::gil_scoped_release release;
@@ -143,8 +147,10 @@ nb::dict minimize(const std::vector<Row>& rows, const std::vector<SegmentRow>& s
 NB_MODULE(_native, m) {
   m.doc() = "The solver of memline.packing; see cpp/include/memline/packing.hpp.";
   m.def("pack", &pack, nb::arg("rows"), nb::arg("segments"), nb::arg("reuses"), nb::arg("capacities"),
-        nb::arg("time_limit_seconds"), nb::arg("cpu_limit_seconds"), nb::arg("threads"), nb::arg("seed"), nb::arg("memory_limit_bytes"));
+        nb::arg("time_limit_seconds"), nb::arg("cpu_limit_seconds"), nb::arg("threads"), nb::arg("seed"),
+        nb::arg("memory_limit_bytes"));
   m.def("minimize", &minimize, nb::arg("rows"), nb::arg("segments"), nb::arg("reuses"), nb::arg("capacities"),
-        nb::arg("time_limit_seconds"), nb::arg("cpu_limit_seconds"), nb::arg("threads"), nb::arg("seed"), nb::arg("memory_limit_bytes"),
+        nb::arg("time_limit_seconds"), nb::arg("cpu_limit_seconds"), nb::arg("threads"), nb::arg("seed"),
+        nb::arg("memory_limit_bytes"),
         nb::arg("tell").none());
 }

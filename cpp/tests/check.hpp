@@ -50,7 +50,8 @@ inline bool is_valid(const Problem& problem, const Placement& placement) {
 inline Problem random_problem(std::mt19937_64& random, int count, int64_t length, int64_t largest, bool rich) {
   Problem problem;
   for (int k = 0; k < count; ++k) {
-    const int64_t lower = static_cast<int64_t>(random() % length), upper = lower + 1 + static_cast<int64_t>(random() % (length - lower));
+    const int64_t lower = static_cast<int64_t>(random() % length);
+    const int64_t upper = lower + 1 + static_cast<int64_t>(random() % (length - lower));
     const int64_t size = 1 + static_cast<int64_t>(random() % largest);
     Buffer buffer = Buffer::alive(lower, upper, size);
     if (rich && random() % 4 == 0) buffer.alignment = 1 + static_cast<int64_t>(random() % 3);
