@@ -40,6 +40,17 @@ def test_calls_that_are_wrong():
     assert done.stderr == "memline pack: there-is-no-such-file: No such file or directory\n"
 
 
+def test_an_interrupt_is_one_line(monkeypatch, capsys):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    parser = cli._parser("pack")
+    monkeypatch.setattr(cli, "_parser", lambda named: parser)
+    monkeypatch.setattr(cli, "_module", interrupted)
+    assert cli.main(["pack", "in.csv"]) == 130
+    assert capsys.readouterr().err == "memline pack: interrupted\n"
+
+
 def test_public_names_are_loaded_when_asked_for():
     code = (
         "import sys, memline\nassert 'jax' not in sys.modules\nimport memline.plan.plan\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Protocol
 
-FINE, NO, WRONG, UNKNOWN = 0, 1, 2, 3
-"""Exit statuses: it is done; the answer is no; the input or the call is wrong; a limit came before the answer."""
+FINE, NO, WRONG, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit statuses: done; the answer is no; the input or the call is wrong; a limit came before the answer; Ctrl-C."""
 
 
 class Command(Protocol):

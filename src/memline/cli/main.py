@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import cast
 
-from memline.cli.command import WRONG, Command
+from memline.cli.command import INTERRUPTED, WRONG, Command
 from memline.errors import MemlineError
 
 COMMANDS = {
@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemlineError as error:
         print(f"memline {options.command}: {error}", file=sys.stderr)
         return WRONG
+    except KeyboardInterrupt:
+        print(f"memline {options.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
         sys.stderr.close()
         return WRONG
