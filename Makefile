@@ -10,17 +10,18 @@ PYTEST ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NATIVE := $(wildcard cpp/include/memline/*.hpp cpp/src/*.hpp cpp/src/*.cpp cpp/python/*.cpp)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types bench clean
+.PHONY: help venv demo test test-native lint types bench clean
 
 help:
-	@echo "make demo | test | lint | types | bench | venv | clean"
+	@echo "make demo | test | test-native | lint | types | bench | venv | clean"
 
 venv: $(STAMP)
 
 # The stamp is newer than what decides the installation, or the installation is done again.
-$(STAMP): pyproject.toml CMakeLists.txt
+$(STAMP): pyproject.toml CMakeLists.txt $(NATIVE)
 	@test -n "$(PYTHON)" || { echo "memline needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "making $(VENV) with $(PYTHON); the first time this downloads some 200 MB"
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +34,12 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(PYTEST)
+
+# The C++ tests with AddressSanitizer and UndefinedBehaviorSanitizer.
+test-native: $(STAMP)
+	$(BIN)/cmake -S . -B build/native -DMEMLINE_TESTS=ON -DMEMLINE_SANITIZE=ON
+	$(BIN)/cmake --build build/native --parallel 2
+	$(BIN)/ctest --test-dir build/native --output-on-failure
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 `python -m benchmarks rewriting` measures programs that are rewritten rather than split.
 `--suite others` measures programs of published packages, which `pip install memline[programs]` installs.
+`python -m benchmarks packing` measures the packing of buffers instead (`benchmarks.packing`).
 """
 
 import argparse
@@ -37,6 +38,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the programs asked for; 1 if one of them failed its numbers."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["packing"]:
+        from benchmarks.packing.main import main as packing  # only here: it needs the native solver
+
+        return packing(words[1:])
     options = parser().parse_args(arguments)
     if options.list:  # by name alone: a title of the other suite is known only where its package is installed
         print("\n".join(f"{suite:8} {name}" for suite, programs in SUITES.items() for name in programs))

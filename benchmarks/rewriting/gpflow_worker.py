@@ -1,7 +1,7 @@
 """GPflow's own sparse regression, in an environment of its own: `python gpflow_worker.py DATA.npz`.
 
 Reads the inputs from the file, then computes the loss and its gradient once for every line of standard input, and
-answers each with a line of JSON: the loss, and by how much the peak of resident memory has grown since the model was made.
+answers each with a line of JSON: the loss, and the growth of peak resident memory since the model was made.
 """
 
 import json

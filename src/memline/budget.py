@@ -5,34 +5,19 @@ Text is read exactly (as a decimal, not as a float) and rounded down, because a 
 
 import math
 import operator
-import re
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from memline.devices import Device, device_bytes
 from memline.errors import LimitError
-from memline.units import format_bytes
+from memline.units import UNIT_BYTES, format_bytes, number_and_unit
 
 __all__ = ["format_bytes", "parse_limit"]
 
 ACCEPTED = (
     "Write a positive number of bytes (1_000_000) or text such as '512MiB', '2 GB', '1e9' or '50%'; "
     "None means no limit."
-)
-
-# A unit's letter case is ignored: nobody limits memory in milli-bytes or in bits.
-_UNIT_BYTES = {"": 1, "b": 1, "byte": 1, "bytes": 1}
-for _power, _letter in enumerate("kmgtpe", start=1):
-    _UNIT_BYTES |= {_letter: 1000**_power, f"{_letter}b": 1000**_power}
-    _UNIT_BYTES |= {f"{_letter}i": 1024**_power, f"{_letter}ib": 1024**_power}
-
-_TEXT = re.compile(
-    r"\s*(?P<sign>[+-]?)"
-    # Two digits of exponent reach far past any memory, and keep "1e999999999" from becoming a huge integer.
-    r"(?P<number>(?:[0-9]+(?:_[0-9]+)*)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?)"
-    r"\s*(?P<unit>%|[A-Za-z]*)\s*"
 )
 
 
@@ -70,21 +55,19 @@ def parse_limit(limit: Any, device: Device | None = None) -> int | None:
 
 
 def _parse_text(text: str, device: Device | None) -> int:
-    match = _TEXT.fullmatch(text)
-    if match is None or not any(character.isdigit() for character in match["number"].lower().split("e")[0]):
+    read = number_and_unit(text)
+    if read is None:
         raise LimitError(f"{text!r} is not a memory limit. {ACCEPTED}")
-    number = Fraction(match["number"].replace("_", ""))
-    number = -number if match["sign"] == "-" else number
-    unit = match["unit"].lower()
+    number, unit = read
     if unit == "%":
         if number > 100:
             raise LimitError(f"{text!r} is more than the whole device. Write at most '100%'.")
         if number > 0:  # zero and less are refused below, without asking the device
             number = number / 100 * device_bytes(device)
-    elif unit in _UNIT_BYTES:
-        number *= _UNIT_BYTES[unit]
+    elif unit in UNIT_BYTES:
+        number *= UNIT_BYTES[unit]
     else:
-        raise LimitError(f"{text!r} has a unit memline does not know, {match['unit']!r}. {ACCEPTED}")
+        raise LimitError(f"{text!r} has a unit memline does not know, {unit!r}. {ACCEPTED}")
     return _positive(math.floor(number), text)
 
 

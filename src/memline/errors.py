@@ -35,6 +35,10 @@ class PlanError(MemlineError, ValueError):
     """A plan that cannot be used: malformed JSON, or a move that does not apply to this program."""
 
 
+class PackingError(MemlineError, ValueError):
+    """A packing problem, or a file of one, that is none; the message names the file and the line where there is one."""
+
+
 class ArgumentError(MemlineError, TypeError):
     """An argument memline cannot take: a leaf that is not an array, or an object that is not what was asked."""
 

@@ -1,6 +1,42 @@
-"""Bytes as text a person reads: `format_bytes`. The way back, from text to bytes, is `memline.budget`."""
+"""Bytes as text a person reads, `format_bytes`, and back, `number_and_unit`; limits are read in `memline.budget`."""
+
+import re
+from fractions import Fraction
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+# A unit's letter case is ignored: nobody limits memory in milli-bytes or in bits.
+UNIT_BYTES = {"": 1, "b": 1, "byte": 1, "bytes": 1}
+for _power, _letter in enumerate("kmgtpe", start=1):
+    UNIT_BYTES |= {_letter: 1000**_power, f"{_letter}b": 1000**_power}
+    UNIT_BYTES |= {f"{_letter}i": 1024**_power, f"{_letter}ib": 1024**_power}
+
+_TEXT = re.compile(
+    r"\s*(?P<sign>[+-]?)"
+    # Two digits of exponent reach far past any memory, and keep "1e999999999" from becoming a huge integer.
+    r"(?P<number>(?:[0-9]+(?:_[0-9]+)*)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?)"
+    r"\s*(?P<unit>%|[A-Za-z]*)\s*"
+)
+
+
+def number_and_unit(text: str) -> tuple[Fraction, str] | None:
+    """Reads a number with a unit, exactly; whether there is such a unit is for the caller to say.
+
+    Args:
+        text: such as ``"1.5 MiB"``, ``"1_000"`` or ``"50%"``.
+
+    Returns:
+        The number, and the unit in small letters (one of `UNIT_BYTES`, if it is one of bytes); None for other text.
+
+    Example:
+        >>> number_and_unit("1.5 MiB")
+        (Fraction(3, 2), 'mib')
+    """
+    match = _TEXT.fullmatch(text)
+    if match is None or not any(character.isdigit() for character in match["number"].lower().split("e")[0]):
+        return None
+    number = Fraction(match["number"].replace("_", ""))
+    return (-number if match["sign"] == "-" else number), match["unit"].lower()
 
 
 def format_bytes(n_bytes: int, *, up: bool = False) -> str:

@@ -1,0 +1,1 @@
+"""The benchmark of packing: `python -m benchmarks packing`."""

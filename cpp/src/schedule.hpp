@@ -1,0 +1,18 @@
+// Which try comes when: manners of search in turn, at first each for longer than before, then at random.
+#pragma once
+
+#include <cstdint>
+
+#include "search.hpp"
+
+namespace memline::packing {
+
+struct Try {
+  Manner manner;
+  int64_t node_limit = 0;
+};
+
+// The k-th try of a worker, one of several side by side, on a part of so many buffers.
+Try try_number(int k, int worker, int buffers);
+
+}  // namespace memline::packing
