@@ -135,8 +135,8 @@ def best_meter(device: Device) -> Meter:
         >>> import jax
         >>> meter = best_meter(jax.local_devices(backend="cpu")[0])
         >>> baseline_bytes = meter.start()
-        >>> block = bytearray(b"1" * 2**24)
-        >>> meter.stop() - baseline_bytes >= 2**24
+        >>> block = bytearray(b"1" * 2**26)
+        >>> meter.stop() - baseline_bytes >= 2**26
         True
     """
     stats = device.memory_stats() or {}
