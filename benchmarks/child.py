@@ -32,6 +32,7 @@ def account(program: Program, seed: int) -> dict:
         "argument_bytes": size,
         "limit_bytes": program.limit(size),
         "honest_peak_bytes": plain.compiled_peak_bytes,
+        "plain_fits": program.plain_fits,
         "temp_limit_bytes": program.temp_limit_bytes(plain.temp_bytes),
         "notes": [program.note()] if program.note else [],
     }

@@ -131,7 +131,8 @@ def run_row(reference: str, kinds: list[str], repeats: int, seed: int, say: Call
 
     running = []
     for kind in kinds:
-        if kind == "plain" and honest_peak_bytes * PLAIN_HEADROOM > available_bytes():
+        is_bold = kind == "plain" and not account["plain_fits"]
+        if is_bold and honest_peak_bytes * PLAIN_HEADROOM > available_bytes():
             row.notes.append("plain jit was not run: it might not fit this machine's memory")
             continue
         measured = attempt("memory", kind=kind)

@@ -50,6 +50,8 @@ class Program:
     """Pairs `(values, indices)` of output leaves: indices may differ where values tie."""
     note: Callable[[], str] | None = None
     """Anything the reader of the result must know about the inputs."""
+    plain_fits: bool = False
+    """Whether plain `jit` is known to fit, although without library fusions its account does not."""
     rivals: tuple[Rival, ...] = ()
     """What else is timed in the same process, turn by turn."""
 

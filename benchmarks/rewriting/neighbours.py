@@ -82,6 +82,7 @@ WIDE = Program(
     limit_bytes=100 * MIB,
     limit_over_arguments=True,
     target_ratio=1 / 3,
+    plain_fits=True,
     tied=((0, 1),),
     rivals=(Rival("products and lax.map by hand", by_hand, 1 / 0.95),),
 )
@@ -112,6 +113,7 @@ COSINE = Program(
     limit_bytes=64 * MIB,
     limit_over_arguments=True,
     target_ratio=1.0,
+    plain_fits=True,
     tied=((0, 1),),
 )
 
@@ -124,5 +126,6 @@ L1 = Program(
     limit_bytes=64 * MIB,
     limit_over_arguments=True,
     target_ratio=1.1,
+    plain_fits=True,
     tied=((0, 1),),
 )

@@ -99,3 +99,14 @@ def test_json_holds_the_verdicts():
     assert record["limit_held"] is True
     assert record["target_met"] is True
     assert record["agrees"] is True
+
+
+def test_a_rival_that_is_faster_than_it_may_be_fails_the_row():
+    medians = {**TIMING["median_seconds"], "by hand": 0.5, "elsewhere": 0.1}
+    beside = {**TIMING, "median_seconds": medians, "rival_targets": {"by hand": 1.0}, "rival_bytes": {"by hand": MIB}}
+    row = replace(GOOD, timing=beside)
+    assert verdict(row) == "pass"
+    assert "knn: by hand took 0.500 s and 1.0 MiB; memline takes 0.80 of the time (<= 1.00)" in table([row])
+    beaten = replace(GOOD, timing={**beside, "rival_targets": {"by hand": 1.0, "elsewhere": 1.5}})
+    assert beaten.rival_ratios["elsewhere"] == (pytest.approx(4.0), 1.5)
+    assert verdict(beaten) == "FAIL: time"
