@@ -29,6 +29,10 @@ class Rectangle:
     last: int
 
 
+_TICKS = 8
+"""At most so many marks along the offsets, a power of two apart."""
+
+
 def pool_names(problem: Problem) -> list[str]:
     """Returns the names of the pools, each of which is drawn by itself."""
     return [pool.name for pool in problem.all_pools]
@@ -55,7 +59,7 @@ def png(problem: Problem, packing: Packing, path: str | os.PathLike[str]) -> Non
         from matplotlib.collections import PatchCollection
         from matplotlib.figure import Figure
         from matplotlib.patches import Rectangle as Patch
-        from matplotlib.ticker import FuncFormatter
+        from matplotlib.ticker import FuncFormatter, MultipleLocator
     except ImportError as error:
         raise MissingPackageError(
             "drawing a packing as PNG needs matplotlib, which is not installed: pip install 'memline[plot]'. "
@@ -71,7 +75,9 @@ def png(problem: Problem, packing: Packing, path: str | os.PathLike[str]) -> Non
         colours = [_rgb(r.number) for r in drawn]
         axes.add_collection(PatchCollection(patches, facecolors=colours, edgecolors="white", linewidths=0.3))
         axes.set_xlim(min((r.begin for r in drawn), default=0), max((r.end for r in drawn), default=1))
-        axes.set_ylim(0, max((r.last for r in drawn), default=1))
+        top = max((r.last for r in drawn), default=1)
+        axes.set_ylim(0, top)
+        axes.yaxis.set_major_locator(MultipleLocator(2 ** (top // _TICKS).bit_length()))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: format_bytes(round(y))))
         axes.set_xlabel("time")
         axes.set_ylabel("offset" if len(names) == 1 else f"offset in {name}")
