@@ -6,11 +6,11 @@ import signal
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from benchmarks.packing.agreement import disagreement
+from benchmarks.packing.problems import folder, public
 from memline.errors import ArgumentError, MissingPackageError, PackingError
 from memline.packing import (
     Buffer,
@@ -24,7 +24,6 @@ from memline.packing import (
     check_answer,
     minimize,
     pack,
-    read,
     solve,
 )
 from tests.packing.native import needs_solver
@@ -205,11 +204,32 @@ def test_a_solver_that_is_not_built_says_how_to_build_it(monkeypatch):
 
 
 @needs_solver
-@pytest.mark.skipif("MEMLINE_DATA" not in os.environ, reason="MEMLINE_DATA names no folder with MiniMalloc's problems")
+@pytest.mark.skipif(not folder().is_dir(), reason=f"MiniMalloc's problems are not in {folder()}: see MEMLINE_DATA")
 @pytest.mark.parametrize("name", ["E", "G", "K"])
 def test_public_problems_are_solved(name):
-    path = Path(os.environ["MEMLINE_DATA"]) / "minimalloc" / f"{name}.1048576.csv"
-    problem, _ = read(path, 1048576)
+    problem = public(name)
     answer = pack(problem, time_limit=20)
     assert answer.status is Status.FITS
     assert check_answer(problem, answer) == ()
+
+
+@needs_solver
+@pytest.mark.parametrize("seed", range(3))
+def test_a_rectangle_that_was_cut_up_is_put_together_again(seed):
+    """No byte is free at any time, so that the smallest arena is the height, and greedy orders rarely find it."""
+    rng = random.Random(seed)
+    pieces = [(0, 64, 0, 64)]
+    while len(pieces) < 40:
+        begin, end, low, high = pieces.pop(rng.randrange(len(pieces)))
+        if rng.random() < 0.5 and end - begin > 1:
+            at = rng.randrange(begin + 1, end)
+            pieces += [(begin, at, low, high), (at, end, low, high)]
+        elif high - low > 1:
+            at = rng.randrange(low + 1, high)
+            pieces += [(begin, end, low, at), (begin, end, at, high)]
+        else:
+            pieces.append((begin, end, low, high))
+    buffers = [Buffer(f"b{k}", begin, end, high - low) for k, (begin, end, low, high) in enumerate(pieces)]
+    best = minimize(Problem(buffers), time_limit=20)
+    assert (best.arena, best.bound) == (64, 64)
+    assert check(Problem(buffers, capacity=64), best.packing) == ()
