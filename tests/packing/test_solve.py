@@ -229,7 +229,7 @@ def test_a_rectangle_that_was_cut_up_is_put_together_again(seed):
             pieces += [(begin, end, low, at), (begin, end, at, high)]
         else:
             pieces.append((begin, end, low, high))
-    buffers = [Buffer(f"b{k}", begin, end, high - low) for k, (begin, end, low, high) in enumerate(pieces)]
+    buffers = tuple(Buffer(f"b{k}", begin, end, high - low) for k, (begin, end, low, high) in enumerate(pieces))
     best = minimize(Problem(buffers), time_limit=20)
     assert (best.arena, best.bound) == (64, 64)
     assert check(Problem(buffers, capacity=64), best.packing) == ()

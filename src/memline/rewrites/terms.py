@@ -23,6 +23,7 @@ from memline.analysis.spelling import keeps_floats
 from memline.ir.build import Builder
 from memline.ir.graph import Graph, Op, Source, Value
 from memline.rewrites.contraction import contraction_of, summed
+from memline.rewrites.match import Axes, operand_axes
 
 _DEPTH = 24
 """Nodes that are looked through, one behind another."""
@@ -115,17 +116,15 @@ class Terms:
                 return self.written(lambda *xs: _again(op, xs, shape), *operands)
         return v
 
-    def _placed(self, x: Value, axes: Sequence[int], like: Value) -> Value:
+    def _placed(self, x: Value, axes: Axes, like: Value) -> Value:
         """Returns `x` in the rank of `like`, its axis k at `axes[k]`; `like` itself where that is all of it."""
-        shape = [1] * like.ndim
-        for axis, size in zip(axes, x.shape, strict=True):
-            if axis >= 0:
-                shape[axis] = size
-        if tuple(shape) == like.shape:
+        places = {axis: k for k, axis in enumerate(axes) if axis is not None}
+        shape = tuple(x.shape[places[axis]] if axis in places else 1 for axis in range(like.ndim))
+        order = [places[axis] for axis in sorted(places)]
+        dropped = [k for k, axis in enumerate(axes) if axis is None]  # of size 1
+        if shape == like.shape:
             return like
-        order = sorted((k for k, axis in enumerate(axes) if axis >= 0), key=lambda k: axes[k])
-        dropped = [k for k, axis in enumerate(axes) if axis < 0]  # of size 1
-        if x.shape == tuple(shape) and not dropped and order == list(range(x.ndim)):
+        if x.shape == shape and order == list(range(x.ndim)):
             return x
         return self.written(lambda a: lax.transpose(a, (*dropped, *order)).reshape(shape), x)
 
@@ -280,19 +279,9 @@ def _again(op: Op, operands: Sequence[Any], shape: tuple[int, ...]) -> Any:
     return op.primitive.bind(*wide, **op.params)
 
 
-def _axes_of(op: Op) -> list[int] | None:
-    """Returns where each axis of an op's operand is in its result, -1 for one of size 1 that is gone, or None."""
-    operand, result = op.inputs[0], op.outputs[0]
-    if op.kind == "broadcast_in_dim":
-        return [int(d) for d in op.params["broadcast_dimensions"]]
-    if op.kind == "transpose":
-        return [op.params["permutation"].index(k) for k in range(operand.ndim)]
-    long = [k for k, size in enumerate(operand.shape) if size != 1]
-    places = [k for k, size in enumerate(result.shape) if size != 1]
-    if [operand.shape[k] for k in long] != [result.shape[k] for k in places]:
-        return None
-    where = dict(zip(long, places, strict=True))
-    return [where.get(k, -1) for k in range(operand.ndim)]
+def _axes_of(op: Op) -> Axes | None:
+    """Returns where each axis of an op's operand is in its result, None for one of size 1 that is gone; or None."""
+    return operand_axes(op, tuple(range(op.outputs[0].ndim)))
 
 
 _EXPANDERS: dict[str, Callable[[Terms, Op, int], tuple[Term, ...] | None]] = {
