@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 80, 40
 _MOST_MOVES = 4
 _MOST_HELD = 10
 _MOST_WORDS = 3
-_BAR = 34
+_BAR = 30
 
 
 @dataclass(frozen=True)
