@@ -1,8 +1,9 @@
 """The page of a report, as one HTML file that opens offline: `page`.
 
-All that it shows is of the record. Style and scripts are the files of the folder `page`, put into it, and the page's
+All that it shows is of the record. Style and scripts are the files of `page/assets`, put into it, and the page's
 own policy forbids it to load anything. The tables are written here and hold without a script; the pictures are drawn
-by the page's script. A program that is too long is shortened (`shorten`), and the page says so: it stays under 2 MB.
+by the page's script. A program that is too long is shortened (`page.shorten`), and the page says so: it stays
+under 2 MB.
 """
 
 from __future__ import annotations
@@ -11,19 +12,19 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 
-from memline.report import tables
-from memline.report.markup import Markup, data_block, element, joined, own
-from memline.report.pictures import drawing, worst_moment
-from memline.report.record import Layout, Program, Record
-from memline.report.shorten import Room, shortened
-from memline.report.words import (
+from memline.report.page import tables
+from memline.report.page.markup import Markup, data_block, element, joined, own
+from memline.report.page.pictures import drawing, worst_moment
+from memline.report.page.places import Places, whole
+from memline.report.page.shorten import Room, shortened
+from memline.report.page.words import (
     aggregation,
     deciding_peak,
     fragmentation,
     layout_aggregation,
-    place_text,
     verdict,
 )
+from memline.report.record import Layout, Program, Record
 from memline.units import format_bytes
 
 # In the order in which they need each other.
@@ -46,6 +47,7 @@ def page(record: Record) -> str:
         >>> text.startswith("<!doctype html>"), "1.00 MiB" in text
         (True, True)
     """
+    places = Places(record)
     programs = [shortened(program, _ROOM) for program in record.programs]
     return Template(_file("page.html")).substitute(
         title=joined(record.title),
@@ -54,24 +56,25 @@ def page(record: Record) -> str:
         place=_defined(record),
         verdict=_verdict(record),
         summary=joined((_bars(record), tables.peaks(record))),
-        memory=joined(_run(program, i) for i, program in enumerate(programs)) or _absent("No program is recorded."),
-        map=joined(_map(program, i) for i, program in enumerate(programs))
+        memory=joined(_run(*both, i, places) for i, both in enumerate(zip(record.programs, programs, strict=True)))
+        or _absent("No program is recorded."),
+        map=joined(_map(program, i, places) for i, program in enumerate(programs))
         or _absent("No program of this record was compiled for its address map."),
-        moves=_moves(record),
+        moves=_moves(record, places),
         whole=_list(record.left_whole, "Nothing was left whole for want of a way to split it."),
         notes=_list(record.notes, "None."),
         origin=_origin(record),
-        data=data_block("record", drawing(record, programs)),
+        data=data_block("record", drawing(record, programs, places)),
     )
 
 
 @cache
 def _file(name: str) -> Markup:
-    return own(files("memline.report").joinpath("page", name).read_text(encoding="utf-8"))
+    return own(files("memline.report.page").joinpath("assets", name).read_text(encoding="utf-8"))
 
 
 def _defined(record: Record) -> Markup:
-    return element("p", f"defined at {place_text(record.place)}", class_="place") if record.place else Markup("")
+    return element("p", f"defined at {whole(record.place)}", class_="place") if record.place else Markup("")
 
 
 def _verdict(record: Record) -> Markup:
@@ -115,23 +118,24 @@ def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole if whole else 0:.2f}%"
 
 
-def _run(program: Program, number: int) -> Markup:
+def _run(told: Program, program: Program, number: int, places: Places) -> Markup:
     """A program's memory over its run: the picture's frame, its words, and what is held at the peak."""
     heading = element("h3", program.name, id=f"run-{number}")
-    told = element("p", _told(program), id=f"run-told-{number}")
+    told = element("p", _told(program, len(told.at_peak), places))
     caption = element("figcaption", (heading, told))
     frame = element("div", "", class_="chart", data_run=number) if program.steps else Markup("")
+    legend = element("ul", "", class_="legend", id=f"legend-{number}") if program.steps else Markup("")
     details = element("div", "", class_="details", aria_live="polite", id=f"step-{number}")
     return element(
         "figure",
-        (caption, frame, details, tables.values(program, number)),
+        (caption, frame, legend, details, tables.values(program, number, places)),
         class_="run",
         aria_labelledby=f"run-{number}",
     )
 
 
-def _told(program: Program) -> str:
-    """The facts of the picture in words."""
+def _told(program: Program, held_values: int, places: Places) -> str:
+    """The facts of the picture in words; `held_values` are held at its peak."""
     fixed_bytes = program.argument_bytes + program.output_bytes - program.alias_bytes
     fixed = f"Arguments and results take {format_bytes(fixed_bytes)} throughout."
     if not program.steps:
@@ -139,8 +143,8 @@ def _told(program: Program) -> str:
             f"The planned peak is {format_bytes(program.planned_peak_bytes)}. {fixed} The run itself is not recorded."
         )
     step = program.steps[program.peak]
-    place = f" of {place_text(step.place)}" if step.place else ""
-    held = f"{len(program.at_peak)} values are held there" if len(program.at_peak) != 1 else "one value is held there"
+    place = f" of {places(step.place)}" if step.place else ""
+    held = f"{held_values:,} values are held there" if held_values != 1 else "one value is held there"
     if program.at_peak:
         biggest = program.values[program.at_peak[0]]
         held += f"; the biggest is {biggest.name} {biggest.type}, {format_bytes(biggest.size_bytes)}"
@@ -153,7 +157,7 @@ def _told(program: Program) -> str:
     return f"{peak}{bands} {aggregation(program)}".rstrip()
 
 
-def _map(program: Program, number: int) -> Markup:
+def _map(program: Program, number: int, places: Places) -> Markup:
     """The address map of a program's temporaries; empty where it was not compiled for one."""
     layout = program.layout
     if layout is None:
@@ -164,7 +168,7 @@ def _map(program: Program, number: int) -> Markup:
     if not layout.buffers:
         return element("figure", caption, class_="map", aria_labelledby=f"map-{number}")
     details = element("div", "", class_="details", aria_live="polite", id=f"buffer-{number}")
-    table = tables.buffers(program, layout, number)
+    table = tables.buffers(program, layout, number, places)
     content = (caption, element("div", _panels(layout, number), class_="panels"), details, table)
     return element("figure", content, class_="map", aria_labelledby=f"map-{number}", data_worst=worst_moment(layout))
 
@@ -183,10 +187,10 @@ def _panels(layout: Layout, number: int) -> list[Markup]:
     ]
 
 
-def _moves(record: Record) -> Markup:
+def _moves(record: Record, places: Places) -> Markup:
     if not record.moves:
         return _absent("The program runs as it is written: there are no moves.")
-    return tables.moves(record.moves)
+    return tables.moves(record.moves, places)
 
 
 def _list(lines: tuple[str, ...], otherwise: str) -> Markup:

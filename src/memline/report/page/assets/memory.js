@@ -5,14 +5,14 @@ const MOST_DEPTHS = 4;
 
 class MemoryPicture {
   // `select` is called with a step when the user picks one.
-  constructor(host, program, { texts, limit, number, mostBytes, select }) {
+  constructor(host, program, { texts, limit, number, mostBytes, by, select }) {
     Object.assign(this, { host, program, texts, limit, number, sharedMost: mostBytes, select });
     this.isOwnScale = false;
     this.length = program.steps.total.length;
     this.stretch = new Stretch(this.length);
-    this.layers = memoryLayers(program, texts);
     this.step = program.peak;
     this.value = null;
+    this.colour(by);
     this.depths = Math.min(MOST_DEPTHS, Math.max(-1, ...program.bands.map((band) => band.depth)) + 1);
     fill(host, {
       tabindex: 0,
@@ -27,6 +27,19 @@ class MemoryPicture {
     host.addEventListener('pointerleave', () => this.leave());
     host.addEventListener('keydown', (event) => this.key(event));
     new ResizeObserver(() => this.render()).observe(host);
+  }
+
+  // Tells temporaries apart by "value" or by "line".
+  colour(by) {
+    this.layers = memoryLayers(this.program, this.texts, by);
+  }
+
+  // The class of the colour of the layer that a value is told in.
+  look(value) {
+    const { kind, place } = this.program.values;
+    const shared = { argument: 'argument', constant: 'argument', output: 'output' }[this.texts[kind[value]]];
+    const line = this.texts[place[value]];
+    return shared ?? this.layers.find((layer) => layer.value === value || (layer.place && layer.place === line))?.look ?? 'rest';
   }
 
   get mostBytes() {
@@ -71,8 +84,8 @@ class MemoryPicture {
       );
       // Some 6.2 px a letter of this size; a name that does not fit would run over its neighbour.
       const letters = Math.floor((width - 6) / 6.2);
-      const title = texts[band.title];
-      if (letters < 4) return;
+      const title = `${band.runs === null ? '' : `×${band.runs} `}${texts[band.title]}`;
+      if (letters < 3) return;
       const shown = title.length > letters ? `${title.slice(0, letters - 1)}…` : title;
       group.append(draw('text', { x: from + 4, y: y + BAND - 6, 'data-band': i }, shown));
     });
@@ -157,7 +170,7 @@ class MemoryPicture {
   layerWords(step, bytes) {
     const layer = this.layers.find(({ first, low, high }) => low[step - first] <= bytes && bytes < high[step - first]);
     if (!layer) return [];
-    const size = layer.high[step - layer.first] - layer.low[step - layer.first];
+    const size = bytesOf(layer, step);
     if (layer.value === null) return [`▸ ${layer.name}: ${formatBytes(size)}`];
     const { name, type, place } = this.program.values;
     const { size: sizes, op } = this.program.values;
@@ -165,12 +178,22 @@ class MemoryPicture {
     return [`▸ ${this.texts[name[layer.value]]} ${this.texts[type[layer.value]]}: ${formatBytes(sizes[layer.value])}`, made];
   }
 
+  // What the colours mean that are no single values, with their bytes at the picked step.
+  legend() {
+    const told = this.layers.filter((layer) => layer.value === null && bytesOf(layer, this.step) > 0);
+    told.sort((a, b) => bytesOf(b, this.step) - bytesOf(a, this.step));
+    return told.map((layer) => {
+      const swatch = make('span', { class: `swatch ${layer.look}`, 'aria-hidden': 'true' });
+      return make('li', {}, swatch, ` ${layer.name}: ${formatBytes(bytesOf(layer, this.step))}`);
+    });
+  }
+
   point(event) {
     const box = this.host.getBoundingClientRect();
     const band = event.target.dataset?.band;
     if (band !== undefined) {
       const { title, place, runs } = this.program.bands[band];
-      tip.show(event, [this.texts[title], this.texts[place], runs === null ? 'runs an unknown number of times' : null]);
+      tip.show(event, [this.texts[title], this.texts[place], runs === null ? 'nobody knows before how often it runs' : `runs ${runs} times`]);
       return;
     }
     const step = this.plane.moment(event.clientX - box.left);
@@ -224,6 +247,10 @@ class MemoryPicture {
     else return;
     event.preventDefault();
   }
+}
+
+function bytesOf({ first, low, high }, step) {
+  return (high[step - first] ?? 0) - (low[step - first] ?? 0);
 }
 
 // Text over an area of any colour: once as a thick outline of the page's colour, and once as itself.

@@ -20,7 +20,7 @@ function formatBytes(bytes) {
 
 // The text of a mark on an axis: marks are powers of two apart, so that they need few decimals.
 function shortBytes(bytes) {
-  return formatBytes(bytes).replace(/\.?0+(?= )/, '');
+  return formatBytes(bytes).replace(/\.0+ /, ' ').replace(/(\.\d)0 /, '$1 ');
 }
 
 // Marks from 0 to `most`, about `wanted` of them, a power of two apart.

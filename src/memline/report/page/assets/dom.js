@@ -39,8 +39,8 @@ function copyButton(text) {
   return button;
 }
 
-// A place as people paste it into an editor: without the function's name.
-function placeNodes(place) {
+// A place, and what people paste of it into an editor.
+function placeNodes(place, whole) {
   if (!place) return [];
-  return [' · ', make('code', { class: 'place' }, place), ' ', copyButton(place.replace(/ \([^()]*\)$/, ''))];
+  return [' · ', make('code', { class: 'place', title: whole }, place), ' ', copyButton(whole)];
 }

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from memline.report.markup import Markup, element
-from memline.report.pictures import clipped, worst_moment
+from memline.report.page.markup import Markup, element
+from memline.report.page.pictures import clipped, worst_moment
+from memline.report.page.places import Places
 from memline.report.record import Buffer, Held, Layout, MoveTold, Program, Record
-from memline.report.words import place_text
 from memline.units import format_bytes
 
 MOST_ROWS = 300
@@ -62,26 +62,26 @@ def peaks(record: Record) -> Markup:
     return _table("peaks", caption, _PEAK_COLUMNS, rows)
 
 
-def values(program: Program, number: int) -> Markup:
+def values(program: Program, number: int, places: Places) -> Markup:
     """What is held at the peak, the biggest first; the script fills it again for any other step."""
     told = [program.values[i] for i in program.at_peak]
-    rows = map(_value_row, told[:MOST_ROWS])
+    rows = (_value_row(value, places) for value in told[:MOST_ROWS])
     caption = f"{program.name}: {_held_at(program)}"
     return _sortable(f"held-{number}", caption, _VALUE_COLUMNS, rows, len(told))
 
 
-def buffers(program: Program, layout: Layout, number: int) -> Markup:
+def buffers(program: Program, layout: Layout, number: int, places: Places) -> Markup:
     """The temporaries that are alive when most is, the biggest first."""
     worst = worst_moment(layout)
     alive = [b for b in layout.buffers if b.first <= worst <= b.last]
     told = sorted(alive, key=lambda b: -b.size_bytes)
     columns = _BUFFER_COLUMNS if layout.packed_bytes is not None else _BUFFER_COLUMNS[:-1]
-    rows = (_buffer_row(b, layout) for b in told[:MOST_ROWS])
+    rows = (_buffer_row(b, layout, places) for b in told[:MOST_ROWS])
     caption = f"{program.name}: temporaries at moment {worst + 1} of {layout.moments}, when most is alive"
     return _sortable(f"placed-{number}", caption, columns, rows, len(told))
 
 
-def moves(told: Sequence[MoveTold]) -> Markup:
+def moves(told: Sequence[MoveTold], places: Places) -> Markup:
     """What the plan does, and why."""
     rows = (
         (
@@ -89,7 +89,7 @@ def moves(told: Sequence[MoveTold]) -> Markup:
             element("td", (element("strong", move.kind), " ", element("code", move.text))),
             element("td", move.reason),
             _number(format_bytes(move.saved_bytes)),
-            element("td", place_text(move.place), class_="place"),
+            element("td", places(move.place), class_="place"),
         )
         for i, move in enumerate(told, 1)
     )
@@ -109,24 +109,24 @@ def _figures(program: Program) -> tuple[str, ...]:
     )
 
 
-def _value_row(value: Held) -> tuple[Markup, ...]:
+def _value_row(value: Held, places: Places) -> tuple[Markup, ...]:
     return (
         element("th", element("code", clipped(value.name)), scope="row"),
         element("td", element("code", clipped(value.type))),
         _number(format_bytes(value.size_bytes)),
         element("td", value.kind),
         element("td", clipped(value.op)),
-        element("td", clipped(place_text(value.place)), class_="place"),
+        element("td", clipped(places(value.place)), class_="place"),
         _number(_range(value.first, value.last)),
     )
 
 
-def _buffer_row(buffer: Buffer, layout: Layout) -> tuple[Markup, ...]:
+def _buffer_row(buffer: Buffer, layout: Layout, places: Places) -> tuple[Markup, ...]:
     cells = (
         element("th", element("code", clipped(buffer.name)), scope="row"),
         _number(format_bytes(buffer.size_bytes)),
         element("td", clipped(buffer.op)),
-        element("td", clipped(place_text(buffer.place)), class_="place"),
+        element("td", clipped(places(buffer.place)), class_="place"),
         _number(_range(buffer.first, buffer.last)),
         _number(format_bytes(buffer.offset)),
     )

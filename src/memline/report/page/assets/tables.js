@@ -38,6 +38,8 @@ class HeldTable {
   // `pick` is called with an item's number, or null for none.
   constructor(table, cells, pick) {
     Object.assign(this, { table, cells, pick, items: [], wanted: '', sorted: 'size', isDown: true, picked: null });
+    // The class of the colour that an item has in the picture; none where there is no picture.
+    this.look = () => '';
     this.body = table.tBodies[0];
     this.more = table.closest('.held').querySelector('.more');
     this.columns = [...table.tHead.rows[0].cells].map((head) => head.dataset.column);
@@ -133,7 +135,8 @@ class HeldTable {
       // One stop of the Tab key for the whole table; the arrow keys go on from there.
       const button = make('button', { type: 'button', 'aria-pressed': 'false', tabindex: isFirst ? 0 : -1 });
       button.append(make('code', {}, text(item) || '(no name)'));
-      row.append(make('th', { scope: 'row' }, button));
+      const swatch = make('span', { class: `swatch ${this.look(item)}`, 'aria-hidden': 'true' });
+      row.append(make('th', { scope: 'row' }, swatch, button));
     });
     return row;
   }

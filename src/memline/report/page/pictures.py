@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from memline.report.page.places import Places, whole
 from memline.report.record import Band, Buffer, Held, Layout, Place, Program, Record, Step
-from memline.report.words import place_text
 
 LONGEST_TEXT = 300
 """The most characters of one text: types and loops can have very long names, and a page of thousands stays small."""
@@ -14,14 +14,20 @@ LONGEST_TEXT = 300
 class _Texts:
     """A table of texts, so that a line of code that makes a thousand values is told once."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: Places) -> None:
         self.numbers: dict[str, int] = {}
+        self.places = places
+        self.whole: dict[int, str] = {}
+        """Texts of places, and the same with all folders."""
 
     def __call__(self, text: str) -> int:
         return self.numbers.setdefault(clipped(text), len(self.numbers))
 
     def place(self, place: Place | None) -> int:
-        return self(place_text(place))
+        number = self(self.places(place))
+        if place is not None:
+            self.whole.setdefault(number, clipped(whole(place)))
+        return number
 
 
 def clipped(text: str) -> str:
@@ -32,16 +38,17 @@ def clipped(text: str) -> str:
     return f"{text[:kept]} … {text[-kept:]}"
 
 
-def drawing(record: Record, programs: Sequence[Program]) -> dict[str, object]:
+def drawing(record: Record, programs: Sequence[Program], places: Places) -> dict[str, object]:
     """Returns what the page's script draws, as values that JSON has.
 
     Args:
       record: for its limit.
       programs: its programs, short enough for a page.
+      places: how its places are written.
     """
-    texts = _Texts()
+    texts = _Texts(places)
     told = [_program(program, texts) for program in programs]
-    return {"limit": record.limit_bytes, "programs": told, "texts": list(texts.numbers)}
+    return {"limit": record.limit_bytes, "programs": told, "texts": list(texts.numbers), "whole": texts.whole}
 
 
 def worst_moment(layout: Layout) -> int:

@@ -78,7 +78,10 @@ function drawAxes(plane, unit) {
   const apart = roundStep((to - from) / Math.max(2, plane.wide / 90));
   for (let number = Math.ceil((from + 0.5) / apart) * apart || 1; number <= to; number += apart) {
     const x = plane.x(number - 0.5);
-    group.append(draw('text', { x, y: plane.height - BOTTOM + 16, 'text-anchor': 'middle' }, `${number}`));
+    // The last number would run out of the picture.
+    const anchor = x > plane.width - 24 ? 'end' : 'middle';
+    const at = Math.min(x, plane.width - 2);
+    group.append(draw('text', { x: anchor === 'end' ? at : x, y: plane.height - BOTTOM + 16, 'text-anchor': anchor }, `${number}`));
   }
   const middle = { x: LEFT + plane.wide / 2, y: plane.height - 4, 'text-anchor': 'middle', class: 'unit' };
   group.append(draw('text', middle, unit));

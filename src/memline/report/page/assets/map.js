@@ -124,7 +124,7 @@ class AddressMap {
 }
 
 // The maps of one program, which show one stretch of time and one picked buffer.
-function setUpMaps(program, number, texts) {
+function setUpMaps(program, number, { texts, whole }) {
   const { layout } = program;
   const maps = [];
   const { buffers } = layout;
@@ -154,11 +154,12 @@ function setUpMaps(program, number, texts) {
       if (i === null) return;
       const place = texts[buffers.place[i]];
       const lines = shared.say(i).filter((line) => line !== place);
-      details.append(lines.join(' · '), ...placeNodes(place));
+      details.append(lines.join(' · '), ...placeNodes(place, whole[buffers.place[i]]));
     },
   };
   const table = new HeldTable(byId(`placed-${number}`), bufferCells(layout, texts), shared.pick);
   const alive = buffers.size.map((_, i) => i).filter((i) => buffers.first[i] <= layout.worst && layout.worst <= buffers.last[i]);
+  table.look = (i) => `tint${i % TINTS}`;
   table.show(alive.sort((a, b) => buffers.size[b] - buffers.size[a]));
   document.querySelectorAll(`[data-map="${number}"]`).forEach((host) => {
     maps.push(new AddressMap(host, layout, host.dataset.by, shared));

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from memline.report.record import Layout, Place, Program, Record
+from memline.report.record import Layout, Program, Record
 from memline.units import format_bytes
-
-
-def place_text(place: Place | None) -> str:
-    """A place as ``file:line (function)``; "" for none."""
-    if place is None:
-        return ""
-    at = f"{place.file}:{place.line}"
-    return f"{at} ({place.function})" if place.function else at
 
 
 def deciding_peak(program: Program) -> tuple[str, int]:
