@@ -1,6 +1,7 @@
 """Records that no program made: any at all (`records`), and one as of a long training step (`long_record`)."""
 
 import random
+from itertools import islice
 
 from hypothesis import strategies as st
 
@@ -143,7 +144,7 @@ def _stacked(values: list[Held], moments: int) -> Layout:
     buffers = []
     offset = 0
     for v in values:
-        slot = next((o for o, end in list(ends.items())[:40] if end < v.first), None)
+        slot = next((o for o, end in islice(ends.items(), 40) if end < v.first), None)
         if slot is None:
             slot, offset = offset, offset + v.size_bytes
         ends.pop(slot, None)

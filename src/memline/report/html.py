@@ -49,7 +49,7 @@ def page(record: Record) -> str:
     """
     places = Places(record)
     programs = [shortened(program, _ROOM) for program in record.programs]
-    return Template(_file("page.html")).substitute(
+    text = Template(_file("page.html")).substitute(
         title=joined(record.title),
         style=_file("style.css"),
         script="\n".join(_file(f"{name}.js") for name in _SCRIPTS),
@@ -66,6 +66,8 @@ def page(record: Record) -> str:
         origin=_origin(record),
         data=data_block("record", drawing(record, programs, places)),
     )
+    # Names of files that are no text, which Python tells with halves of characters, must not keep it from being saved.
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @cache
@@ -121,7 +123,7 @@ def _share(part: int, whole: int) -> str:
 def _run(told: Program, program: Program, number: int, places: Places) -> Markup:
     """A program's memory over its run: the picture's frame, its words, and what is held at the peak."""
     heading = element("h3", program.name, id=f"run-{number}")
-    told = element("p", _told(program, len(told.at_peak), places))
+    told = element("p", _told(program, len(told.at_peak), places), id=f"run-told-{number}")
     caption = element("figcaption", (heading, told))
     frame = element("div", "", class_="chart", data_run=number) if program.steps else Markup("")
     legend = element("ul", "", class_="legend", id=f"legend-{number}") if program.steps else Markup("")

@@ -18,6 +18,7 @@ class MemoryPicture {
       tabindex: 0,
       role: 'slider',
       'aria-label': `Steps of the program ${program.name}`,
+      'aria-describedby': `run-told-${number}`,
       'aria-valuemin': 1,
       'aria-valuemax': this.length,
     }, []);
