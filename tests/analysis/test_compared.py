@@ -10,7 +10,8 @@ from jax import lax
 
 import memline
 from memline.analysis.axes import Region, grow_region
-from memline.analysis.compared import compared_later
+from memline.analysis.compared import asked_again, compared_later
+from memline.ir.graph import Graph, Value
 from memline.ir.trace import trace
 
 N, M = 300, 280
@@ -33,6 +34,15 @@ def table(x: Any, y: Any) -> Any:
 def both_extremes(x: Any, y: Any) -> Any:
     values = table(x, y)
     return (values.max(1) ** 2).sum() + (values.max(0) ** 2).sum() + (values.min(0) * jnp.sin(y)).sum()
+
+
+def weighed_correlations(x: Any, y: Any) -> Any:
+    """A sum of clipped numbers, of which those on the diagonal are one but for rounding."""
+    return (jnp.corrcoef(jnp.sin(7 * x[:, None] + y)) * jnp.cos(jnp.arange(x.size))).sum()
+
+
+def clipped_in(graph: Graph) -> Value:
+    return next(node for node in graph.nodes if node.kind == "max").outputs[0]
 
 
 def region_of(fun: Any, axis: int) -> Region:
@@ -75,6 +85,20 @@ class TestWhatIsStored:
 
         assert compared(fun, 1) == set()
 
+    def test_the_answers_that_several_loops_need(self):
+        graph = trace(jax.grad(weighed_correlations, (0, 1)), numbers(37, 1), numbers(18, 2))
+        region = grow_region(graph, clipped_in(graph), 0, 0)
+        assert region is not None
+        answers = set(asked_again(region, frozenset()))
+        assert len(answers) == 4  # is it the larger, is the bound; is it the smaller, is the bound
+        assert {v.dtype for v in answers} == {np.dtype(bool)}
+        assert answers <= region.escapes
+
+    def test_not_the_answers_that_one_loop_needs(self):
+        region = region_of(jax.grad(lambda x, y: (jnp.clip(x[:, None] * y, 0, 1).sum(1) ** 2).sum()), 1)
+        assert region.stages > 1
+        assert not set(asked_again(region, frozenset()))
+
     def test_not_a_softmax(self):
         assert compared(jax.grad(lambda x, y: (jax.nn.softmax(x[:, None] * y) ** 2).sum()), 1) == set()
 
@@ -92,3 +116,14 @@ class TestResults:
             x, y = numbers(N, k), numbers(M, 100 + k)
             for a, b in zip(split(x, y), plain(x, y), strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * float(jnp.abs(b).max()))
+
+    def test_the_gradient_of_a_clipping_whose_elements_lie_on_the_bound(self):
+        """A correlation of one is rounded up here and down there: what one loop adds, another is to take away."""
+        gradient = jax.grad(weighed_correlations, (0, 1))
+        x, y = numbers(37, 1), numbers(18, 2)
+        clipped = clipped_in(memline.jit(gradient).trace(x, y).graph)
+        plain = jax.jit(gradient)(x, y)
+        for axis in (0, 1):
+            split = memline.jit(gradient, plan=memline.Plan.of(memline.SplitAxis(clipped.name, axis, 1)))
+            for a, b in zip(split(x, y), plain, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * float(jnp.abs(b).max()))

@@ -23,7 +23,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
-from memline.analysis.compared import compared_later
+from memline.analysis.compared import asked_again, compared_later
 from memline.analysis.links import Along, RescaleError, dim_of_op, piece_of
 from memline.analysis.merges import GOING_ON, Merge, Merges
 from memline.analysis.running import Rescale, Running
@@ -132,7 +132,7 @@ class Region:
             for node, position in self.graph.consumers.get(v, ()):
                 if node not in self.dims or not self.aligned(node, position):
                     found.add(v)
-        return frozenset(found)
+        return frozenset({*found, *asked_again(self, frozenset(found))})
 
     @cached_property
     def crossing(self) -> tuple[Value, ...]:

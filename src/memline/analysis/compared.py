@@ -4,6 +4,10 @@ The gradient of a maximum asks which elements are equal to it, a mask of the k l
 k-th. An element that a later loop computes again may be rounded otherwise there (a compiler joins a multiplication
 with an addition where it sees fit), and then no element is the maximum any more. So such values are stored. So is
 what a `while` leaves whose elements stop by themselves: computed again, one might stop a turn earlier or later.
+
+The gradient of a clipping asks the same of every element. Where one lies just on the bound (the diagonal of a matrix of
+correlations), the answer is a matter of its last bit, and two loops that ask must not be told otherwise: what one adds
+the other is to take away. So answers that several loops need are stored; they are a byte each.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 import numpy as np
 
-from memline.ir.graph import Graph, Op, Value
+from memline.ir.graph import Graph, Node, Op, Value
 
 if TYPE_CHECKING:
     from memline.analysis.axes import Region
@@ -36,12 +40,30 @@ def compared_later(region: Region) -> Iterator[Value]:
     for op in region.dims:
         if op.kind == "while" and op.bodies[0].outputs[0] in region.through[op].along:
             yield from (v for v in op.outputs if v in region.along and _is_read_later(region, v, region.stage[op]))
-        if op.kind not in _COMPARING or region.stage[op] == 0 or not _is_floating(op.inputs[0]):
-            continue
-        left, right = (_origins(region.graph, v) for v in op.inputs)
-        for v in left & right & region.along.keys():
-            if region.stage[region.graph.producer[v]] < region.stage[op]:
-                yield v
+        if region.stage[op] > 0:
+            made = _shared(region, op) & region.along.keys()
+            yield from (v for v in made if region.stage[region.graph.producer[v]] < region.stage[op])
+
+
+def asked_again(region: Region, stored: frozenset[Value]) -> Iterator[Value]:
+    """Yields the results of comparisons of a value with a selection of itself that several stages need.
+
+    Args:
+      region: the region.
+      stored: what is stored whole in any case, so that no later stage computes it again.
+    """
+    asking = [op for op in region.dims if region.stages > 1 and _shared(region, op)]
+    if asking:
+        runs = [set(region.stage_ops(stage, stored)) for stage in range(region.stages)]
+        yield from (op.outputs[0] for op in asking if sum(op in run for run in runs) > 1)
+
+
+def _shared(region: Region, op: Node) -> set[Value]:
+    """Returns the values of which both operands of a comparison of floating-point numbers hold elements."""
+    if op.kind not in _COMPARING or not _is_floating(op.inputs[0]):
+        return set()
+    left, right = (_origins(region.graph, v) for v in op.inputs)
+    return left & right
 
 
 def _is_read_later(region: Region, v: Value, stage: int) -> bool:
