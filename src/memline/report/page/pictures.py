@@ -102,6 +102,7 @@ def _band(band: Band, texts: _Texts) -> dict[str, object]:
 def _values(values: Sequence[Held], texts: _Texts) -> dict[str, list[int]]:
     return {
         "name": [texts(value.name) for value in values],
+        "label": [texts(value.label) for value in values],
         "type": [texts(value.type) for value in values],
         "size": [value.size_bytes for value in values],
         "kind": [texts(value.kind) for value in values],

@@ -6,7 +6,7 @@ const MOST_ROWS = 300;
 function valueCells({ values }, texts) {
   const word = (column) => ({ text: (i) => texts[values[column][i]] });
   return {
-    name: { ...word('name'), key: (i) => i },
+    name: { text: (i) => `${texts[values.name[i]]} ${texts[values.label[i]]}`.trim(), key: (i) => i },
     type: word('type'),
     size: { text: (i) => formatBytes(values.size[i]), key: (i) => values.size[i], look: 'number' },
     kind: word('kind'),
@@ -134,7 +134,7 @@ class HeldTable {
       }
       // One stop of the Tab key for the whole table; the arrow keys go on from there.
       const button = make('button', { type: 'button', 'aria-pressed': 'false', tabindex: isFirst ? 0 : -1 });
-      button.append(make('code', {}, text(item) || '(no name)'));
+      button.append(make('code', {}, text(item).trim() || '(no name)'));
       const swatch = make('span', { class: `swatch ${this.look(item)}`, 'aria-hidden': 'true' });
       row.append(make('th', { scope: 'row' }, swatch, button));
     });
