@@ -155,7 +155,9 @@ def _told(program: Program, held_values: int, places: Places) -> str:
         f"while {step.op}{place} runs: {held}. {fixed}"
     )
     loops = len(program.bands)
-    bands = f" {loops} loop{'s' if loops != 1 else ''} or branches are drawn as bands." if loops else ""
+    bands = f" {loops} loops and branches are drawn as bands." if loops > 1 else ""
+    if loops == 1:
+        bands = " A loop or branch is drawn as a band."
     return f"{peak}{_account(program)}{bands} {aggregation(program)}".rstrip()
 
 
