@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from memline.report.page.markup import Markup, element
-from memline.report.page.pictures import clipped, worst_moment
+from memline.report.page.pictures import clipped, origin, worst_moment
 from memline.report.page.places import Places
 from memline.report.record import Buffer, Held, Layout, MoveTold, Program, Record
 from memline.report.screen import milliseconds
@@ -28,7 +28,6 @@ _VALUE_COLUMNS = (
     _Column("Name", "name"),
     _Column("Type", "type"),
     _Column("Size", "size", is_number=True),
-    _Column("Kind", "kind"),
     _Column("Made by", "op"),
     _Column("Source line", "place"),
     _Column("Steps", "alive", is_number=True),
@@ -121,8 +120,7 @@ def _value_row(value: Held, places: Places) -> tuple[Markup, ...]:
         element("th", (element("code", clipped(value.name)), _label(value)), scope="row"),
         element("td", element("code", clipped(value.type))),
         _number(format_bytes(value.size_bytes)),
-        element("td", value.kind),
-        element("td", clipped(value.op)),
+        element("td", clipped(origin(value))),
         element("td", clipped(places(value.place)), class_="place"),
         _number(_range(value.first, value.last)),
     )

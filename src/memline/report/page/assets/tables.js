@@ -9,7 +9,6 @@ function valueCells({ values }, texts) {
     name: { text: (i) => `${texts[values.name[i]]} ${texts[values.label[i]]}`.trim(), key: (i) => i },
     type: word('type'),
     size: { text: (i) => formatBytes(values.size[i]), key: (i) => values.size[i], look: 'number' },
-    kind: word('kind'),
     op: word('op'),
     place: { ...word('place'), look: 'place' },
     alive: { text: (i) => range(values.first[i], values.last[i]), key: (i) => values.first[i], look: 'number' },
@@ -70,8 +69,18 @@ class HeldTable {
       const isPicked = Number(row.dataset.item) === item;
       row.classList.toggle('picked', isPicked);
       row.querySelector('button')?.setAttribute('aria-pressed', isPicked);
-      if (isPicked) row.scrollIntoView({ block: 'nearest' });
+      if (isPicked) this.reveal(row);
     }
+  }
+
+  // Scrolls the table's own frame: the page must stay where the user looks, who may have picked the row in a picture.
+  reveal(row) {
+    const frame = this.table.closest('.scroll');
+    const inside = frame.getBoundingClientRect();
+    const { top, bottom } = row.getBoundingClientRect();
+    const head = this.table.tHead.getBoundingClientRect().height;
+    if (top < inside.top + head) frame.scrollTop += top - inside.top - head;
+    else if (bottom > inside.bottom) frame.scrollTop += bottom - inside.bottom;
   }
 
   makeSortable(head) {
