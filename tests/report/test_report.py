@@ -61,7 +61,9 @@ class TestWhatItIsMadeFrom:
 
     def test_a_plain_function_is_compiled_as_it_is_written(self):
         # Without these options XLA hands all of it to a library, and accounts for nothing.
-        account = jax.jit(kernel_sums).lower(SHAPE).compile(compiler_options=dict[str, Any](HONEST_CPU)).memory_analysis()
+        account = (
+            jax.jit(kernel_sums).lower(SHAPE).compile(compiler_options=dict[str, Any](HONEST_CPU)).memory_analysis()
+        )
         assert account is not None
         held = account.argument_size_in_bytes + account.output_size_in_bytes + account.temp_size_in_bytes
         for fun in (kernel_sums, jax.jit(kernel_sums), memline.jit(kernel_sums)):
