@@ -1,8 +1,9 @@
 """Where the instructions of a compiled program come from, as the text of its optimised module tells.
 
-XLA keeps of most instructions the name of the JAX operation and a frame of the user's stack; a fusion's are of the
-last instruction in it that has any. What XLA made by itself, such as a "copy" or a "reduce-window", goes by its own name
-for it and by the line of what it is made of. Lines of another form are passed over, so that a text of a newer XLA tells less and is no error.
+XLA keeps of most instructions the name of the JAX operation and a frame of the user's stack; a fusion's are those of
+the last instruction in it that has any. What XLA made by itself, such as a "copy" or a "reduce-window", goes by its own
+name for it and by the line of what it is made of. Lines of another form are passed over, so that a text of a newer XLA
+tells less and is no error.
 """
 
 from __future__ import annotations
