@@ -150,6 +150,15 @@ class TestWhatItIsMadeFrom:
         assert any("5 runs" in band.title for band in report.programs[0].bands)
         assert_whole(report)
 
+    def test_a_jaxlib_without_the_honest_options_is_a_note(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setitem(HONEST_CPU, "xla_no_such_option", "on")
+        report = memline.report(kernel_sums, SHAPE, layout=False)
+        assert report.programs[0].compiled_peak_bytes == planned().programs[0].compiled_peak_bytes
+        (note,) = report.record.notes
+        assert note == "this jaxlib does not know xla_no_such_option: compiled peaks may hide memory"
+        with pytest.raises(Exception, match="xla_of_the_users"):
+            memline.report(kernel_sums, SHAPE, compiler_options={"xla_of_the_users": "on"})
+
     def test_nothing_at_all(self):
         report = memline.report(lambda: ())
         assert [step.op for step in report.programs[0].steps] == ["return"]
