@@ -133,16 +133,25 @@ def _takers(planned: Planned, written: Written) -> Takers:
 def _compiled(lowered: Any, written: Written, asked: Asked) -> tuple[Any, Dump | None, tuple[str, ...]]:
     """Returns the compiled program as written, what XLA dumped of it where that was asked, and notes."""
     options = honest_options(written.compiler_options, written.platform)
+    try:
+        return _compiled_with(lowered, options, asked)
+    except Exception:
+        known = compat.known_compile_options(options)
+        unknown = options.keys() - known.keys() - written.compiler_options.keys()
+        if not unknown:
+            raise
+        options = {name: value for name, value in options.items() if name not in unknown}
+        compiled, dump, notes = _compiled_with(lowered, options, asked)
+        note = f"this jaxlib does not know {', '.join(sorted(unknown))}: compiled peaks may hide memory"
+        return compiled, dump, (note, *notes)
+
+
+def _compiled_with(lowered: Any, options: dict[str, Any], asked: Asked) -> tuple[Any, Dump | None, tuple[str, ...]]:
     notes: tuple[str, ...] = ()
-    known = compat.known_compile_options(options)
-    if unknown := options.keys() - known.keys() - written.compiler_options.keys():
-        notes = (f"this jaxlib does not know {', '.join(sorted(unknown))}: compiled peaks may hide memory",)
-        options = {key: value for key, value in options.items() if key not in unknown}
     if asked.layout:
-        dump, more = _dumped(lowered, options, AS_WRITTEN)
+        dump, notes = _dumped(lowered, options, AS_WRITTEN)
         if dump is not None:
-            return dump.compiled, dump, (*notes, *more)
-        notes = (*notes, *more)
+            return dump.compiled, dump, notes
     return compat.compiled_afresh(lowered, options), None, notes
 
 

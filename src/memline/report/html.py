@@ -61,7 +61,7 @@ def page(record: Record) -> str:
         map=joined(_map(program, i, places) for i, program in enumerate(programs))
         or _absent("No program of this record was compiled for its address map."),
         moves=_moves(record, places),
-        whole=_list(record.left_whole, "Nothing was left whole for want of a way to split it."),
+        whole=_list(record.left_whole, "Nothing is recorded that was left whole for want of a way to split it."),
         notes=_list(record.notes, "None."),
         origin=_origin(record),
         data=data_block("record", drawing(record, programs, places)),
@@ -155,8 +155,21 @@ def _told(program: Program, held_values: int, places: Places) -> str:
         f"while {step.op}{place} runs: {held}. {fixed}"
     )
     loops = len(program.bands)
-    bands = f" {loops} loop{'s' if loops != 1 else ''} or branches are drawn as bands." if loops else ""
-    return f"{peak}{bands} {aggregation(program)}".rstrip()
+    bands = f" {loops} loops and branches are drawn as bands." if loops > 1 else ""
+    if loops == 1:
+        bands = " A loop or branch is drawn as a band."
+    return f"{peak}{_account(program)}{bands} {aggregation(program)}".rstrip()
+
+
+def _account(program: Program) -> str:
+    """How XLA's account differs from the model, of which the picture is: no reader shall take one for the other."""
+    if program.compiled_peak_bytes is None:
+        return ""
+    more_bytes = program.compiled_peak_bytes - program.planned_peak_bytes
+    beside = f"{format_bytes(abs(more_bytes))} {'more' if more_bytes > 0 else 'less'} than planned"
+    return (
+        f" The compiled peak is {format_bytes(program.compiled_peak_bytes)}, {beside if more_bytes else 'as planned'}."
+    )
 
 
 def _map(program: Program, number: int, places: Places) -> Markup:
@@ -191,7 +204,7 @@ def _panels(layout: Layout, number: int) -> list[Markup]:
 
 def _moves(record: Record, places: Places) -> Markup:
     if not record.moves:
-        return _absent("The program runs as it is written: there are no moves.")
+        return _absent("There are no moves: the program runs as it is written.")
     return tables.moves(record.moves, places)
 
 

@@ -11,10 +11,11 @@ from memline.report.record import Held, Layout, Place, Program, Record
 from memline.units import format_bytes
 
 WIDTH, HEIGHT = 80, 40
-_MOST_MOVES = 4
 _MOST_HELD = 10
-_MOST_WORDS = 3
+_ROLES = {"temporary": "temp"}
 _BAR = 30
+_ROOM = ((6, 2, 6), (4, 2, 3), (4, 1, 3), (3, 1, 2), (2, 1, 1))
+"""How many moves, lines of a reason, and remarks are told: the most that the screen has room for."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,15 @@ Line = tuple[Piece, ...]
 
 def lines(record: Record, width: int = WIDTH) -> list[Line]:
     """Returns the page of a record. Long lists are cut and say so; no line is longer than `width`."""
-    for rows in (2, 1):  # of a reason: all that the screen has room for
+    page: list[Line] = []
+    for moves, rows, words in _ROOM:
         sections = (
             _head(record),
             _peaks(record),
-            _moves(record, width, rows),
-            _alive(record),
+            _moves(record, width, moves, rows),
+            _alive(record, width),
             _layouts(record),
-            _words(record, width, rows),
+            _words(record, width, words, rows),
         )
         page = [_cut(line, width) for section in sections for line in section]
         if len(page) <= HEIGHT:
@@ -49,11 +51,14 @@ def lines(record: Record, width: int = WIDTH) -> list[Line]:
     return page
 
 
-def short(place: Place | None) -> str:
+def short(place: Place | None, *, with_function: bool = True) -> str:
     """Returns a place as text: its file without folders, its line, its function; "" for None."""
     if place is None:
         return ""
-    function = f" ({place.function})" if place.function else ""
+    if not with_function:
+        return f"{PurePath(place.file).name}:{place.line}"
+    name = place.function.rpartition("<locals>.")[2]
+    function = f" ({name})" if name else ""
     return f"{PurePath(place.file).name}:{place.line}{function}"
 
 
@@ -79,12 +84,12 @@ def verdict(record: Record) -> tuple[str, bool]:
     limit = format_bytes(record.limit_bytes)
     if apart < 0:
         return f"does not fit: needs {size} ({how}), {format_bytes(-apart)} over the limit of {limit}", False
-    fits = f"fits: needs {size} ({how}), {format_bytes(apart)} under the limit of {limit}"
-    return fits + ("" if len(record.programs) > 1 or record.moves else ", as it is written"), True
+    fits = "fits" if record.moves else "fits as it is written"
+    return f"{fits}: needs {size} ({how}), {format_bytes(apart)} under the limit of {limit}", True
 
 
 def _head(record: Record) -> Iterator[Line]:
-    place = short(record.place).partition(" ")[0]
+    place = short(record.place, with_function=False)
     yield (Piece("memline report", "head"), Piece(f"  {record.title}" + (f" ({place})" if place else "")))
     sentence, is_good = verdict(record)
     yield (Piece("  "), Piece(sentence, "good" if is_good else "bad"))
@@ -156,33 +161,33 @@ def _times(program: Program) -> str:
     return "" if program.estimated_seconds is None else f" est. {milliseconds(program.estimated_seconds)}"
 
 
-def _moves(record: Record, width: int, rows: int) -> Iterator[Line]:
+def _moves(record: Record, width: int, most: int, rows: int) -> Iterator[Line]:
     if record.floor_bytes is None and not record.moves:
         return
     if not record.moves:
         yield (Piece("no moves", "head"), Piece(": the program is left as it is"))
         return
     yield (Piece(f"moves ({len(record.moves)})", "head"),)
-    for number, move in enumerate(record.moves[:_MOST_MOVES], 1):
+    for number, move in enumerate(record.moves[:most], 1):
         saved = f"  saves {format_bytes(move.saved_bytes)}" if move.saved_bytes > 0 else ""
         yield (Piece(f"  {number}. "), Piece(move.text, "code"), Piece(saved, "good"))
         yield from ((Piece(f"     {text}", "dim"),) for text in _wrapped(move.reason, width - 5, rows))
-    yield from _more(len(record.moves) - _MOST_MOVES)
+    yield from _more(len(record.moves) - most)
 
 
-def _alive(record: Record) -> Iterator[Line]:
+def _alive(record: Record, width: int) -> Iterator[Line]:
     told = [program for program in record.programs if program.steps]
     if not told:
         return
     for program in told[:-1]:
         yield from _moment(program, "the peak")
         for held in _at_peak(program)[:1]:
-            yield _held_line(held, program)
+            yield _held_line(held, program, width)
     program = told[-1]
     yield from _moment(program, "alive at the peak")
     alive = _at_peak(program)
     for held in alive[:_MOST_HELD]:
-        yield _held_line(held, program)
+        yield _held_line(held, program, width)
     rest = alive[_MOST_HELD:]
     yield from _more(len(rest), f", {format_bytes(sum(held.size_bytes for held in rest))} together")
 
@@ -194,7 +199,7 @@ def _at_peak(program: Program) -> list[Held]:
 def _moment(program: Program, what: str) -> Iterator[Line]:
     """Yields when the peak is: while which node runs, and in which loop."""
     step = program.steps[program.peak]
-    at = f" at {short(step.place)}" if step.place else ""
+    at = f" at {short(step.place, with_function=False)}" if step.place else ""
     name = program.name if program.name.startswith("as ") else f"as {program.name}"
     yield (Piece(f"{what} {name}", "head"), Piece(f": {format_bytes(step.total_bytes)}, during {step.op}{at}"))
     inside = [band for band in program.bands if band.first <= program.peak <= band.last]
@@ -202,17 +207,26 @@ def _moment(program: Program, what: str) -> Iterator[Line]:
         yield (Piece(f"  in: {max(inside, key=lambda band: band.depth).title}", "dim"),)
 
 
-def _held_line(held: Held, program: Program) -> Line:
+def _held_line(held: Held, program: Program, width: int) -> Line:
+    """Returns a value's line; where it is too long, without the function, without the op, then cut in its middle."""
     total = program.steps[program.peak].total_bytes or 1
+    role = "scratch" if held.type == "scratch" else _ROLES.get(held.kind, held.kind)
+    size = f"  {format_bytes(held.size_bytes):>11} {held.size_bytes / total:>4.0%}  {role:<8} "
     what = held.label or held.name
-    role = held.kind if held.type != "scratch" else "scratch"
-    made = f"{held.op} " if held.op else ""
-    return (
-        Piece(f"  {format_bytes(held.size_bytes):>11} {held.size_bytes / total:>4.0%}  "),
-        Piece(f"{role:<9} "),
-        Piece(f"{what} {held.type if held.type != 'scratch' else ''}".rstrip() + "  ", "code"),
-        Piece(f"{made}{short(held.place)}", "dim"),
-    )
+    if held.type != "scratch":
+        what = f"{what} {held.type}"
+    line = short(held.place, with_function=False)
+    ways = (f"{held.op} {short(held.place)}".strip(), f"{held.op} {line}".strip(), line or held.op)
+    room = width - len(size) - 2
+    made = next((way for way in ways if len(what) + len(way) <= room), ways[-1])
+    return (Piece(size), Piece(_squeezed(what, room - len(made)) + "  ", "code"), Piece(made, "dim"))
+
+
+def _squeezed(text: str, width: int) -> str:
+    """Returns a text cut in its middle, where a long name says least."""
+    if len(text) <= width or width < 9:
+        return text
+    return f"{text[: (width - 3) // 2]}...{text[-(width - 3 - (width - 3) // 2) :]}"
 
 
 def _layouts(record: Record) -> Iterator[Line]:
@@ -234,14 +248,14 @@ def fragmentation(layout: Layout) -> str:
     return f"{taken}, packed exactly {format_bytes(layout.packed_bytes)} ({least}): {lost / layout.temp_bytes:.0%} lost"
 
 
-def _words(record: Record, width: int, rows: int) -> Iterator[Line]:
+def _words(record: Record, width: int, most: int, rows: int) -> Iterator[Line]:
     for title, entries in (("left whole", record.left_whole), ("notes", record.notes)):
         if entries:
             yield (Piece(f"{title} ({len(entries)})", "head"),)
-            for entry in entries[:_MOST_WORDS]:
+            for entry in entries[:most]:
                 for number, text in enumerate(_wrapped(entry, width - 4, rows)):
                     yield (Piece(f"    {text}" if number else f"  - {text}"),)
-            yield from _more(len(entries) - _MOST_WORDS)
+            yield from _more(len(entries) - most)
 
 
 def _wrapped(text: str, width: int, rows: int) -> list[str]:

@@ -38,6 +38,13 @@ def clipped(text: str) -> str:
     return f"{text[:kept]} … {text[-kept:]}"
 
 
+def origin(value: Held) -> str:
+    """What makes a value, in a word or two; results are told apart, for they are there from the start."""
+    if value.kind == "output":
+        return f"{value.op}, a result" if value.op else "a result"
+    return value.op or value.kind
+
+
 def drawing(record: Record, programs: Sequence[Program], places: Places) -> dict[str, object]:
     """Returns what the page's script draws, as values that JSON has.
 
@@ -102,10 +109,11 @@ def _band(band: Band, texts: _Texts) -> dict[str, object]:
 def _values(values: Sequence[Held], texts: _Texts) -> dict[str, list[int]]:
     return {
         "name": [texts(value.name) for value in values],
+        "label": [texts(value.label) for value in values],
         "type": [texts(value.type) for value in values],
         "size": [value.size_bytes for value in values],
         "kind": [texts(value.kind) for value in values],
-        "op": [texts(value.op) for value in values],
+        "op": [texts(origin(value)) for value in values],
         "place": [texts.place(value.place) for value in values],
         "first": [value.first for value in values],
         "last": [value.last for value in values],

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from memline.report.page.markup import Markup, element
-from memline.report.page.pictures import clipped, worst_moment
+from memline.report.page.pictures import clipped, origin, worst_moment
 from memline.report.page.places import Places
 from memline.report.record import Buffer, Held, Layout, MoveTold, Program, Record
+from memline.report.screen import milliseconds
 from memline.units import format_bytes
 
 MOST_ROWS = 300
@@ -27,7 +28,6 @@ _VALUE_COLUMNS = (
     _Column("Name", "name"),
     _Column("Type", "type"),
     _Column("Size", "size", is_number=True),
-    _Column("Kind", "kind"),
     _Column("Made by", "op"),
     _Column("Source line", "place"),
     _Column("Steps", "alive", is_number=True),
@@ -86,7 +86,7 @@ def moves(told: Sequence[MoveTold], places: Places) -> Markup:
     rows = (
         (
             _number(str(i)),
-            element("td", (element("strong", move.kind), " ", element("code", move.text))),
+            element("td", _move_text(move)),
             element("td", move.reason),
             _number(format_bytes(move.saved_bytes)),
             element("td", places(move.place), class_="place"),
@@ -94,6 +94,12 @@ def moves(told: Sequence[MoveTold], places: Places) -> Markup:
         for i, move in enumerate(told, 1)
     )
     return _table("moves-table", "The plan's moves, in order", _MOVE_COLUMNS, rows)
+
+
+def _move_text(move: MoveTold) -> tuple[Markup, ...]:
+    """The move with its name in bold, once: most texts begin with it."""
+    rest = move.text.removeprefix(move.kind)
+    return element("strong", move.kind), element("code", rest if rest != move.text else f" {move.text}")
 
 
 def _figures(program: Program) -> tuple[str, ...]:
@@ -111,14 +117,18 @@ def _figures(program: Program) -> tuple[str, ...]:
 
 def _value_row(value: Held, places: Places) -> tuple[Markup, ...]:
     return (
-        element("th", element("code", clipped(value.name)), scope="row"),
+        element("th", (element("code", clipped(value.name)), _label(value)), scope="row"),
         element("td", element("code", clipped(value.type))),
         _number(format_bytes(value.size_bytes)),
-        element("td", value.kind),
-        element("td", clipped(value.op)),
+        element("td", clipped(origin(value))),
         element("td", clipped(places(value.place)), class_="place"),
         _number(_range(value.first, value.last)),
     )
+
+
+def _label(value: Held) -> Markup:
+    """What the user calls it, beside its name in the program."""
+    return element("span", f" {clipped(value.label)}", class_="label") if value.label else Markup("")
 
 
 def _buffer_row(buffer: Buffer, layout: Layout, places: Places) -> tuple[Markup, ...]:
@@ -192,5 +202,5 @@ def _range(first: int, last: int) -> str:
 
 def _seconds(program: Program) -> str:
     if program.measured_seconds is not None:
-        return f"{program.measured_seconds:.3g} s"
-    return "–" if program.estimated_seconds is None else f"about {program.estimated_seconds:.3g} s"
+        return milliseconds(program.measured_seconds)
+    return "–" if program.estimated_seconds is None else f"about {milliseconds(program.estimated_seconds)}"

@@ -150,17 +150,20 @@ function setUpMaps(program, number, { texts, whole }) {
         shared.redraw();
       } else maps.forEach((map) => map.renderPicked());
       table.mark(i);
-      details.replaceChildren();
-      if (i === null) return;
+      if (i === null) {
+        details.replaceChildren('No buffer is picked.');
+        return;
+      }
       const place = texts[buffers.place[i]];
       const lines = shared.say(i).filter((line) => line !== place);
-      details.append(lines.join(' · '), ...placeNodes(place, whole[buffers.place[i]]));
+      details.replaceChildren(lines.join(' · '), ...placeNodes(place, whole[buffers.place[i]]));
     },
   };
   const table = new HeldTable(byId(`placed-${number}`), bufferCells(layout, texts), shared.pick);
   const alive = buffers.size.map((_, i) => i).filter((i) => buffers.first[i] <= layout.worst && layout.worst <= buffers.last[i]);
   table.look = (i) => `tint${i % TINTS}`;
   table.show(alive.sort((a, b) => buffers.size[b] - buffers.size[a]));
+  details.textContent = 'No buffer is picked.';
   document.querySelectorAll(`[data-map="${number}"]`).forEach((host) => {
     maps.push(new AddressMap(host, layout, host.dataset.by, shared));
   });

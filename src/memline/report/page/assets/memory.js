@@ -173,10 +173,10 @@ class MemoryPicture {
     if (!layer) return [];
     const size = bytesOf(layer, step);
     if (layer.value === null) return [`▸ ${layer.name}: ${formatBytes(size)}`];
-    const { name, type, place } = this.program.values;
-    const { size: sizes, op } = this.program.values;
-    const made = [this.texts[op[layer.value]], this.texts[place[layer.value]]].filter((text) => text).join(', ');
-    return [`▸ ${this.texts[name[layer.value]]} ${this.texts[type[layer.value]]}: ${formatBytes(sizes[layer.value])}`, made];
+    const { name, type, place, op, size: sizes } = this.program.values;
+    const text = (column) => this.texts[column[layer.value]];
+    const made = [text(op), text(place)].filter((part) => part).join(', ');
+    return [`▸ ${text(name)} ${text(type)}: ${formatBytes(sizes[layer.value])}`, made];
   }
 
   // What the colours mean that are no single values, with their bytes at the picked step.

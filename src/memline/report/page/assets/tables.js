@@ -6,10 +6,9 @@ const MOST_ROWS = 300;
 function valueCells({ values }, texts) {
   const word = (column) => ({ text: (i) => texts[values[column][i]] });
   return {
-    name: { ...word('name'), key: (i) => i },
+    name: { text: (i) => `${texts[values.name[i]]} ${texts[values.label[i]]}`.trim(), key: (i) => i },
     type: word('type'),
     size: { text: (i) => formatBytes(values.size[i]), key: (i) => values.size[i], look: 'number' },
-    kind: word('kind'),
     op: word('op'),
     place: { ...word('place'), look: 'place' },
     alive: { text: (i) => range(values.first[i], values.last[i]), key: (i) => values.first[i], look: 'number' },
@@ -70,8 +69,18 @@ class HeldTable {
       const isPicked = Number(row.dataset.item) === item;
       row.classList.toggle('picked', isPicked);
       row.querySelector('button')?.setAttribute('aria-pressed', isPicked);
-      if (isPicked) row.scrollIntoView({ block: 'nearest' });
+      if (isPicked) this.reveal(row);
     }
+  }
+
+  // Scrolls the table's own frame: the page must stay where the user looks, who may have picked the row in a picture.
+  reveal(row) {
+    const frame = this.table.closest('.scroll');
+    const inside = frame.getBoundingClientRect();
+    const { top, bottom } = row.getBoundingClientRect();
+    const head = this.table.tHead.getBoundingClientRect().height;
+    if (top < inside.top + head) frame.scrollTop += top - inside.top - head;
+    else if (bottom > inside.bottom) frame.scrollTop += bottom - inside.bottom;
   }
 
   makeSortable(head) {
@@ -134,7 +143,7 @@ class HeldTable {
       }
       // One stop of the Tab key for the whole table; the arrow keys go on from there.
       const button = make('button', { type: 'button', 'aria-pressed': 'false', tabindex: isFirst ? 0 : -1 });
-      button.append(make('code', {}, text(item) || '(no name)'));
+      button.append(make('code', {}, text(item).trim() || '(no name)'));
       const swatch = make('span', { class: `swatch ${this.look(item)}`, 'aria-hidden': 'true' });
       row.append(make('th', { scope: 'row' }, swatch, button));
     });
