@@ -45,8 +45,11 @@ def layouts(draw: st.DrawFn) -> Layout:
         packed = None if packed_bytes is None else draw(_sizes)
         name, op, place, size_bytes, offset = draw(st.tuples(_texts, _texts, _places, _sizes, _sizes))
         buffers.append(Buffer(name, op, place, size_bytes, first, last, offset, packed))
-    counts = draw(st.tuples(_sizes, _sizes))
-    return Layout(*counts, packed_bytes, draw(st.booleans()), moments, tuple(buffers))
+    temp_bytes, load_bytes, is_proved = draw(st.tuples(_sizes, _sizes, st.booleans()))
+    temp_bytes = max([temp_bytes, *(b.offset + b.size_bytes for b in buffers)])
+    if packed_bytes is not None:
+        packed_bytes = max([packed_bytes, *((b.packed_offset or 0) + b.size_bytes for b in buffers)])
+    return Layout(temp_bytes, load_bytes, packed_bytes, is_proved, moments, tuple(buffers))
 
 
 @st.composite
@@ -150,4 +153,5 @@ def _stacked(values: list[Held], moments: int) -> Layout:
         ends.pop(slot, None)
         ends[slot] = v.last
         buffers.append(Buffer(f"fusion.{v.name}", v.op, v.place, v.size_bytes, v.first, v.last, slot, slot // 2))
-    return Layout(offset, offset // 2, offset // 2 + 1, True, moments, tuple(buffers))
+    packed_bytes = max((b.packed_offset or 0) + b.size_bytes for b in buffers)
+    return Layout(offset, offset // 2, packed_bytes, True, moments, tuple(buffers))

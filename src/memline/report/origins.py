@@ -1,7 +1,8 @@
 """Where the instructions of a compiled program come from, as the text of its optimised module tells.
 
-XLA keeps of each instruction the name of the JAX operation and a frame of the user's stack; a fusion's are those of its
-root. Lines of another form are passed over, so that a text of a newer XLA tells less and is no error.
+XLA keeps of most instructions the name of the JAX operation and a frame of the user's stack; a fusion's are of the
+last instruction in it that has any. What XLA made by itself goes by its own name for it, such as "reduce-window". Lines
+of another form are passed over, so that a text of a newer XLA tells less and is no error.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from pathlib import Path
 
 from memline.report.record import Place
 
-_INSTRUCTION = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = ")
+_INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = .*? ([a-z][\w\-]*)\(")
 _COMPUTATION = re.compile(r"(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _CALLS = re.compile(r"calls=%?([\w.\-]+)")
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
+_CALL = re.compile(r"jit\((.*)\)$")
 _FRAME = re.compile(r"stack_frame_id=(\d+)")
 _SOURCE = re.compile(r'source_file="([^"]*)"(?: source_line=(\d+))?')
 _QUOTED = re.compile(r'(\d+) "(.*)"$')
@@ -25,12 +27,13 @@ _OWN = str(Path(__file__).parents[1])
 """memline's own folder: a frame of a file in there says nothing of the user's."""
 
 Origin = tuple[str, Place | None]
+_UNKNOWN: Origin = ("", None)
 
 
 def origins(module: str) -> dict[str, Origin]:
     r"""Returns, for each instruction of a module's text, the operation and the user's line that it comes from.
 
-    Operations are "" and places None where the text does not tell.
+    Places are None where the text does not tell.
 
     >>> text = 'HloModule jit_f\n\nENTRY %main (x: f32[2]) -> f32[2] {\n' \
     ...     '  ROOT %neg.1 = f32[2]{0} negate(%x), metadata={op_name="jit(f)/neg" source_file="a.py" source_line=3}\n}'
@@ -39,37 +42,41 @@ def origins(module: str) -> dict[str, Origin]:
     """
     frames = _Frames(module)
     found: dict[str, Origin] = {}
-    roots: dict[str, str] = {}
+    opcodes: dict[str, str] = {}
+    bodies: dict[str, list[str]] = {}
     called: dict[str, str] = {}
-    computation = ""
+    body: list[str] = []
     for line in module.splitlines():
         if head := _COMPUTATION.match(line):
-            computation = head[1]
+            body = bodies.setdefault(head[1], [])
             continue
         instruction = _INSTRUCTION.match(line)
         if instruction is None:
             continue
-        name = instruction[2]
-        if instruction[1]:
-            roots[computation] = name
+        name = instruction[1]
+        body.append(name)
+        opcodes[name] = instruction[2]
         if callee := _CALLS.search(line):
             called[name] = callee[1]
         found[name] = _origin(line, frames)
     for name, computation in called.items():
-        if found[name] == ("", None):
-            found[name] = found.get(roots.get(computation, ""), ("", None))
-    return found
+        inside = bodies.get(computation, [])
+        if found[name] == _UNKNOWN:
+            found[name] = next((found[each] for each in reversed(inside) if found[each] != _UNKNOWN), _UNKNOWN)
+            opcodes[name] = opcodes[inside[-1]] if inside else opcodes[name]
+    return {name: (op or opcodes[name], place) for name, (op, place) in found.items()}
 
 
 def _origin(line: str, frames: _Frames) -> Origin:
     start = line.find("metadata={")
     if start < 0:
-        return "", None
+        return _UNKNOWN
     op_name, frame, source = (pattern.search(line, start) for pattern in (_OP_NAME, _FRAME, _SOURCE))
     place = frames.place(int(frame[1])) if frame else None
     if source and place is None:
         place = _users(Place(source[1], int(source[2] or 0), ""))
-    return (op_name[1].rsplit("/", 1)[-1] if op_name else ""), place
+    operation = op_name[1].rsplit("/", 1)[-1] if op_name else ""
+    return _CALL.sub(r"\1", operation), place
 
 
 class _Frames:

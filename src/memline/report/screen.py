@@ -11,10 +11,10 @@ from memline.report.record import Held, Layout, Place, Program, Record
 from memline.units import format_bytes
 
 WIDTH, HEIGHT = 80, 40
-_MOST_MOVES = 4
 _MOST_HELD = 10
-_MOST_WORDS = 3
-_BAR = 34
+_BAR = 30
+_ROOM = ((6, 2, 6), (4, 2, 3), (4, 1, 3), (3, 1, 2), (2, 1, 1))
+"""How many moves, lines of a reason, and remarks are told: the most that the screen has room for."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,15 @@ Line = tuple[Piece, ...]
 
 def lines(record: Record, width: int = WIDTH) -> list[Line]:
     """Returns the page of a record. Long lists are cut and say so; no line is longer than `width`."""
-    for rows in (2, 1):  # of a reason: all that the screen has room for
+    page: list[Line] = []
+    for moves, rows, words in _ROOM:
         sections = (
             _head(record),
             _peaks(record),
-            _moves(record, width, rows),
+            _moves(record, width, moves, rows),
             _alive(record),
             _layouts(record),
-            _words(record, width, rows),
+            _words(record, width, words, rows),
         )
         page = [_cut(line, width) for section in sections for line in section]
         if len(page) <= HEIGHT:
@@ -53,7 +54,8 @@ def short(place: Place | None) -> str:
     """Returns a place as text: its file without folders, its line, its function; "" for None."""
     if place is None:
         return ""
-    function = f" ({place.function})" if place.function else ""
+    name = place.function.rpartition("<locals>.")[2]
+    function = f" ({name})" if name else ""
     return f"{PurePath(place.file).name}:{place.line}{function}"
 
 
@@ -79,8 +81,8 @@ def verdict(record: Record) -> tuple[str, bool]:
     limit = format_bytes(record.limit_bytes)
     if apart < 0:
         return f"does not fit: needs {size} ({how}), {format_bytes(-apart)} over the limit of {limit}", False
-    fits = f"fits: needs {size} ({how}), {format_bytes(apart)} under the limit of {limit}"
-    return fits + ("" if len(record.programs) > 1 or record.moves else ", as it is written"), True
+    fits = "fits" if record.moves else "fits as it is written"
+    return f"{fits}: needs {size} ({how}), {format_bytes(apart)} under the limit of {limit}", True
 
 
 def _head(record: Record) -> Iterator[Line]:
@@ -156,18 +158,18 @@ def _times(program: Program) -> str:
     return "" if program.estimated_seconds is None else f" est. {milliseconds(program.estimated_seconds)}"
 
 
-def _moves(record: Record, width: int, rows: int) -> Iterator[Line]:
+def _moves(record: Record, width: int, most: int, rows: int) -> Iterator[Line]:
     if record.floor_bytes is None and not record.moves:
         return
     if not record.moves:
         yield (Piece("no moves", "head"), Piece(": the program is left as it is"))
         return
     yield (Piece(f"moves ({len(record.moves)})", "head"),)
-    for number, move in enumerate(record.moves[:_MOST_MOVES], 1):
+    for number, move in enumerate(record.moves[:most], 1):
         saved = f"  saves {format_bytes(move.saved_bytes)}" if move.saved_bytes > 0 else ""
         yield (Piece(f"  {number}. "), Piece(move.text, "code"), Piece(saved, "good"))
         yield from ((Piece(f"     {text}", "dim"),) for text in _wrapped(move.reason, width - 5, rows))
-    yield from _more(len(record.moves) - _MOST_MOVES)
+    yield from _more(len(record.moves) - most)
 
 
 def _alive(record: Record) -> Iterator[Line]:
@@ -234,14 +236,14 @@ def fragmentation(layout: Layout) -> str:
     return f"{taken}, packed exactly {format_bytes(layout.packed_bytes)} ({least}): {lost / layout.temp_bytes:.0%} lost"
 
 
-def _words(record: Record, width: int, rows: int) -> Iterator[Line]:
+def _words(record: Record, width: int, most: int, rows: int) -> Iterator[Line]:
     for title, entries in (("left whole", record.left_whole), ("notes", record.notes)):
         if entries:
             yield (Piece(f"{title} ({len(entries)})", "head"),)
-            for entry in entries[:_MOST_WORDS]:
+            for entry in entries[:most]:
                 for number, text in enumerate(_wrapped(entry, width - 4, rows)):
                     yield (Piece(f"    {text}" if number else f"  - {text}"),)
-            yield from _more(len(entries) - _MOST_WORDS)
+            yield from _more(len(entries) - most)
 
 
 def _wrapped(text: str, width: int, rows: int) -> list[str]:

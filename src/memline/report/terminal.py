@@ -45,8 +45,8 @@ def coloured(record: Record, console: Any, options: Any) -> Iterator[Any]:
 
 def show(report: Any, file: TextIO | None = None) -> None:
     """Prints a report: in colour where `rich` is installed and the file is a terminal, else as plain text."""
-    file = sys.stdout if file is None else file
-    if file.isatty() and "NO_COLOR" not in os.environ:
+    file = file or sys.stdout
+    if file is not None and file.isatty() and "NO_COLOR" not in os.environ:
         try:
             from rich.console import Console
         except ImportError:

@@ -33,7 +33,7 @@ def _events(program: Program, process: int) -> list[dict[str, Any]]:
         events.append(_name("thread_name", title, process, _BANDS + depth))
     for at, step in enumerate(program.steps):
         events.append({"name": "memory", "ph": "C", "ts": at, "pid": process, "args": {"bytes": step.total_bytes}})
-        args = {"holds": format_bytes(step.total_bytes), **_where(step.place)}
+        args: dict[str, Any] = {"holds": format_bytes(step.total_bytes), **_where(step.place)}
         if step.covers > 1:
             args["nodes"] = step.covers
         events.append({"name": step.op, "cat": "step", "ph": "X", "ts": at, "dur": 1, **base, "args": args})
