@@ -120,10 +120,13 @@ def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole if whole else 0:.2f}%"
 
 
-def _run(told: Program, program: Program, number: int, places: Places) -> Markup:
-    """A program's memory over its run: the picture's frame, its words, and what is held at the peak."""
+def _run(recorded: Program, program: Program, number: int, places: Places) -> Markup:
+    """A program's memory over its run: the picture's frame, its words, and what is held at the peak.
+
+    `program` is what the page has room for of the one that is recorded.
+    """
     heading = element("h3", program.name, id=f"run-{number}")
-    told = element("p", _told(program, len(told.at_peak), places), id=f"run-told-{number}")
+    told = element("p", _told(program, len(recorded.at_peak), places), id=f"run-told-{number}")
     caption = element("figcaption", (heading, told))
     frame = element("div", "", class_="chart", data_run=number) if program.steps else Markup("")
     legend = element("ul", "", class_="legend", id=f"legend-{number}") if program.steps else Markup("")
