@@ -154,4 +154,5 @@ def _stacked(values: list[Held], moments: int) -> Layout:
         ends[slot] = v.last
         buffers.append(Buffer(f"fusion.{v.name}", v.op, v.place, v.size_bytes, v.first, v.last, slot, slot // 2))
     packed_bytes = max((b.packed_offset or 0) + b.size_bytes for b in buffers)
-    return Layout(offset, offset // 2, packed_bytes, True, moments, tuple(buffers))
+    temp_bytes = max(b.offset + b.size_bytes for b in buffers)
+    return Layout(temp_bytes, offset // 2, packed_bytes, True, moments, tuple(buffers))

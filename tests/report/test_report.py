@@ -61,7 +61,9 @@ class TestWhatItIsMadeFrom:
 
     def test_a_plain_function_is_compiled_as_it_is_written(self):
         # Without these options XLA hands all of it to a library, and accounts for nothing.
-        account = jax.jit(kernel_sums).lower(SHAPE).compile(compiler_options=HONEST_CPU).memory_analysis()
+        account = (
+            jax.jit(kernel_sums).lower(SHAPE).compile(compiler_options=dict[str, Any](HONEST_CPU)).memory_analysis()
+        )
         assert account is not None
         held = account.argument_size_in_bytes + account.output_size_in_bytes + account.temp_size_in_bytes
         for fun in (kernel_sums, jax.jit(kernel_sums), memline.jit(kernel_sums)):
@@ -122,7 +124,8 @@ class TestWhatItIsMadeFrom:
 
         x = jnp.ones((30, 30))
         given: Any = {"scale": 2.0, "times": 3}
-        for fun, settings in ((jax.jit(powers, static_argnames="times"), {}), (powers, {"static_argnames": "times"})):
+        ways: Any = ((jax.jit(powers, static_argnames="times"), {}), (powers, {"static_argnames": "times"}))
+        for fun, settings in ways:
             (program,) = memline.report(fun, x, kwargs=given, layout=False, **settings).programs
             assert [step.op for step in program.steps].count("dot_general") == 3
             assert [held.label for held in program.values if held.kind == "argument"] == ["x", "scale"]

@@ -7,7 +7,7 @@ there is told exactly.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from memline.analysis.peak import Moment, Peak
@@ -48,7 +48,8 @@ def told(graph: Graph, peak: Peak, names: Sequence[str] = ()) -> Told:
     alive = at[worst] if at else 0
     values, omitted, omitted_bytes = _largest(held, alive)
     now = [number for number, each in enumerate(values) if each.first <= alive <= each.last]
-    bands, omitted_bands = _bands(peak, at)
+    labels = {v.name: f"{v.name} ({name})" for v, name in zip(graph.inputs, names, strict=False) if name}
+    bands, omitted_bands = _bands(peak, at, labels)
     return Told(
         _steps(peak, at),
         bands,
@@ -166,7 +167,7 @@ def _largest(held: Sequence[Held], alive: int) -> tuple[tuple[Held, ...], int, i
     return tuple(told), len(left), sum(each.size_bytes for each in left)
 
 
-def _bands(peak: Peak, at: Sequence[int]) -> tuple[tuple[Band, ...], int]:
+def _bands(peak: Peak, at: Sequence[int], labels: Mapping[str, str]) -> tuple[tuple[Band, ...], int]:
     """Returns the loops and branches, and how many of the shortest are left out."""
     spans: dict[tuple[Node, Graph], list[int]] = {}
     for index, moment in enumerate(peak.moments):
@@ -174,7 +175,7 @@ def _bands(peak: Peak, at: Sequence[int]) -> tuple[tuple[Band, ...], int]:
             body = node.inner[0] if node.kind == "while" else body  # its test and its body turn together
             spans.setdefault((node, body), [at[index], 0, depth])[1] = at[index]
     found = [
-        Band(_title(node, body), place_of(node.source), first, last, depth, _runs(node))
+        Band(_title(node, body, labels), place_of(node.source), first, last, depth, _runs(node))
         for (node, body), (first, last, depth) in spans.items()
     ]
     if len(found) <= MOST_BANDS:
@@ -183,13 +184,14 @@ def _bands(peak: Peak, at: Sequence[int]) -> tuple[tuple[Band, ...], int]:
     return tuple(band for k, band in enumerate(found) if k in kept), len(found) - MOST_BANDS
 
 
-def _title(node: Node, body: Graph) -> str:
+def _title(node: Node, body: Graph, labels: Mapping[str, str]) -> str:
     if isinstance(node, Loop):
         runs = f"{node.trips} run{'s' * (node.trips != 1)} of {node.chunk}"
         if node.tail is not None:
             runs += f" and one of {node.length - node.trips * node.chunk}"
         if node.sliced:
-            return f"loop over axis {node.sliced[0].axis} of {node.sliced[0].value.name}, {runs}"
+            name = node.sliced[0].value.name
+            return f"loop over axis {node.sliced[0].axis} of {labels.get(name, name)}, {runs}"
         if node.stacked:
             return f"loop over axis {node.stacked[0].axis} of {node.outputs[len(node.carried)].name}, {runs}"
         return f"loop, {runs}"

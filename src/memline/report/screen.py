@@ -12,6 +12,7 @@ from memline.units import format_bytes
 
 WIDTH, HEIGHT = 80, 40
 _MOST_HELD = 10
+_ROLES = {"temporary": "temp"}
 _BAR = 30
 _ROOM = ((6, 2, 6), (4, 2, 3), (4, 1, 3), (3, 1, 2), (2, 1, 1))
 """How many moves, lines of a reason, and remarks are told: the most that the screen has room for."""
@@ -40,7 +41,7 @@ def lines(record: Record, width: int = WIDTH) -> list[Line]:
             _head(record),
             _peaks(record),
             _moves(record, width, moves, rows),
-            _alive(record),
+            _alive(record, width),
             _layouts(record),
             _words(record, width, words, rows),
         )
@@ -50,10 +51,12 @@ def lines(record: Record, width: int = WIDTH) -> list[Line]:
     return page
 
 
-def short(place: Place | None) -> str:
+def short(place: Place | None, *, with_function: bool = True) -> str:
     """Returns a place as text: its file without folders, its line, its function; "" for None."""
     if place is None:
         return ""
+    if not with_function:
+        return f"{PurePath(place.file).name}:{place.line}"
     name = place.function.rpartition("<locals>.")[2]
     function = f" ({name})" if name else ""
     return f"{PurePath(place.file).name}:{place.line}{function}"
@@ -86,7 +89,7 @@ def verdict(record: Record) -> tuple[str, bool]:
 
 
 def _head(record: Record) -> Iterator[Line]:
-    place = short(record.place).partition(" ")[0]
+    place = short(record.place, with_function=False)
     yield (Piece("memline report", "head"), Piece(f"  {record.title}" + (f" ({place})" if place else "")))
     sentence, is_good = verdict(record)
     yield (Piece("  "), Piece(sentence, "good" if is_good else "bad"))
@@ -172,19 +175,19 @@ def _moves(record: Record, width: int, most: int, rows: int) -> Iterator[Line]:
     yield from _more(len(record.moves) - most)
 
 
-def _alive(record: Record) -> Iterator[Line]:
+def _alive(record: Record, width: int) -> Iterator[Line]:
     told = [program for program in record.programs if program.steps]
     if not told:
         return
     for program in told[:-1]:
         yield from _moment(program, "the peak")
         for held in _at_peak(program)[:1]:
-            yield _held_line(held, program)
+            yield _held_line(held, program, width)
     program = told[-1]
     yield from _moment(program, "alive at the peak")
     alive = _at_peak(program)
     for held in alive[:_MOST_HELD]:
-        yield _held_line(held, program)
+        yield _held_line(held, program, width)
     rest = alive[_MOST_HELD:]
     yield from _more(len(rest), f", {format_bytes(sum(held.size_bytes for held in rest))} together")
 
@@ -196,7 +199,7 @@ def _at_peak(program: Program) -> list[Held]:
 def _moment(program: Program, what: str) -> Iterator[Line]:
     """Yields when the peak is: while which node runs, and in which loop."""
     step = program.steps[program.peak]
-    at = f" at {short(step.place)}" if step.place else ""
+    at = f" at {short(step.place, with_function=False)}" if step.place else ""
     name = program.name if program.name.startswith("as ") else f"as {program.name}"
     yield (Piece(f"{what} {name}", "head"), Piece(f": {format_bytes(step.total_bytes)}, during {step.op}{at}"))
     inside = [band for band in program.bands if band.first <= program.peak <= band.last]
@@ -204,17 +207,26 @@ def _moment(program: Program, what: str) -> Iterator[Line]:
         yield (Piece(f"  in: {max(inside, key=lambda band: band.depth).title}", "dim"),)
 
 
-def _held_line(held: Held, program: Program) -> Line:
+def _held_line(held: Held, program: Program, width: int) -> Line:
+    """Returns a value's line. Where it is too long, the names of function and op go first, then what is in its middle."""
     total = program.steps[program.peak].total_bytes or 1
+    role = "scratch" if held.type == "scratch" else _ROLES.get(held.kind, held.kind)
+    size = f"  {format_bytes(held.size_bytes):>11} {held.size_bytes / total:>4.0%}  {role:<8} "
     what = held.label or held.name
-    role = held.kind if held.type != "scratch" else "scratch"
-    made = f"{held.op} " if held.op else ""
-    return (
-        Piece(f"  {format_bytes(held.size_bytes):>11} {held.size_bytes / total:>4.0%}  "),
-        Piece(f"{role:<9} "),
-        Piece(f"{what} {held.type if held.type != 'scratch' else ''}".rstrip() + "  ", "code"),
-        Piece(f"{made}{short(held.place)}", "dim"),
-    )
+    if held.type != "scratch":
+        what = f"{what} {held.type}"
+    line = short(held.place, with_function=False)
+    ways = (f"{held.op} {short(held.place)}".strip(), f"{held.op} {line}".strip(), line or held.op)
+    room = width - len(size) - 2
+    made = next((way for way in ways if len(what) + len(way) <= room), ways[-1])
+    return (Piece(size), Piece(_squeezed(what, room - len(made)) + "  ", "code"), Piece(made, "dim"))
+
+
+def _squeezed(text: str, width: int) -> str:
+    """Returns a text cut in its middle, where a long name says least."""
+    if len(text) <= width or width < 9:
+        return text
+    return f"{text[: (width - 3) // 2]}...{text[-(width - 3 - (width - 3) // 2) :]}"
 
 
 def _layouts(record: Record) -> Iterator[Line]:
