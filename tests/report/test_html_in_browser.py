@@ -308,6 +308,12 @@ class TestUsedByHand:
         above = min(beside, key=lambda b: b.offset, default=first)
         assert (picture.get_attribute("aria-valuetext") or "").startswith(f"{above.name}: ")
 
+    def test_arguments_and_results_are_told_whole(self, attention: Page):
+        program = record_of("attention").programs[0]
+        told = attention.locator("#legend-0").inner_text()
+        assert f"arguments and constants: {format_bytes(program.argument_bytes)}" in told
+        assert f"results: {format_bytes(program.output_bytes - program.alias_bytes)}" in told
+
     def test_colours_tell_source_lines(self, attention: Page):
         attention.get_by_label("source lines").check()
         told = attention.locator("#legend-0").inner_text()

@@ -59,7 +59,8 @@ class MemoryPicture {
     const frame = drawFrame(plane, name);
     const inside = draw('g', { 'clip-path': `url(#${name})` });
     for (const layer of this.layers) {
-      inside.append(draw('path', { d: outline(layer, plane), class: `layer ${layer.look}`, 'data-value': layer.value }));
+      const look = `layer ${layer.look}${thickness(layer, plane) < THIN ? ' thin' : ''}`;
+      inside.append(draw('path', { d: outline(layer, plane), class: look, 'data-value': layer.value }));
     }
     inside.append(draw('path', { d: topLine(this.program.steps.total, plane), class: 'top' }));
     frame.append(drawAxes(plane, this.program.steps.covers.some((n) => n > 1) ? 'step (several nodes each)' : 'step'));
