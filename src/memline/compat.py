@@ -94,12 +94,20 @@ def ambient_context() -> Any:
     return _core.JaxprEqnContext()
 
 
-def source_of(eqn: Any) -> tuple[str, int, str] | None:
-    """Returns (file, line, function) of the user's own frame behind an equation, or None."""
-    frame = _source_info.user_frame(eqn.source_info.traceback)
+def source_of(eqn: Any) -> tuple[str, int, str, Any] | None:
+    """Returns (file, line, function) of the user's own frame behind an equation, and its traceback, or None."""
+    traceback = eqn.source_info.traceback
+    frame = _source_info.user_frame(traceback)
     if frame is None:
         return None
-    return frame.file_name, frame.start_line, frame.function_name
+    return frame.file_name, frame.start_line, frame.function_name, traceback
+
+
+def at_source(traceback: Any) -> contextlib.AbstractContextManager[Any]:
+    """Returns a context in which operations are said to come from a traceback of `source_of`; None changes nothing."""
+    if traceback is None:
+        return contextlib.nullcontext()
+    return _source_info.user_context(traceback, name_stack=_source_info.current_name_stack())
 
 
 def bind(primitive: Any, params: dict[str, Any], inputs: Sequence[Any], context: Any = None) -> list[Any]:

@@ -68,9 +68,10 @@ def test_frames_older_sources_roots_of_fusions_and_what_is_not_told():
     found = origins(TABLES)
     assert found["fusion.1"] == found["tanh.1"] == ("tanh", Place("user.py", 3, "loss"))
     assert found["old.1"] == ("neg", Place("old.py", 12, ""))
-    assert found["bare.1"] == ("negate", None), "XLA's own name of it"
+    assert found["bare.1"] == ("negate", Place("old.py", 12, "")), "XLA's own name of it, the line of its operand"
     assert found["whole.1"] == found["fusion.1"], "its root tells nothing: the last that does"
-    assert found["lost.1"] == ("abs", None)
+    assert found["lost.1"] == ("abs", Place("old.py", 12, ""))
+    assert found["x"] == ("parameter", None)
 
 
 def test_memlines_own_lines_are_passed_over():

@@ -214,6 +214,12 @@ class TestLayout:
         assert before.temp_bytes > 4 * N * N
         assert max(buffer.size_bytes for buffer in before.buffers) == 4 * N * N
 
+    def test_big_buffers_name_the_users_line_also_where_the_program_was_planned(self):
+        for program in planned().programs:
+            biggest = max(self.layout(program).buffers, key=lambda buffer: buffer.size_bytes)
+            assert biggest.place is not None, biggest
+            assert biggest.place.file.endswith("programs.py")
+
     @pytest.mark.parametrize("name", ["as written", "planned"])
     def test_no_two_buffers_share_bytes_while_both_live(self, name: str):
         (program,) = (program for program in planned().programs if program.name == name)

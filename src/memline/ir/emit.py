@@ -62,10 +62,11 @@ def evaluate(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS) -> l
         if node in over:
             env.update(_after_others(graph, node, over[node].values(), env))
         inputs = [read(v) for v in node.inputs]
-        if isinstance(node, Loop):
-            outputs = _run_loop(node, inputs, over.get(node, {}))
-        else:
-            outputs = _run_bodies(node, inputs) if node.bodies else _run_op(node, inputs)
+        with compat.at_source(node.source and node.source.traceback):
+            if isinstance(node, Loop):
+                outputs = _run_loop(node, inputs, over.get(node, {}))
+            else:
+                outputs = _run_bodies(node, inputs) if node.bodies else _run_op(node, inputs)
         env.update(zip(node.outputs, outputs, strict=True))
     return [read(v) for v in graph.outputs]
 

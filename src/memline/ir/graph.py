@@ -23,6 +23,8 @@ class Source:
     file: str
     line: int
     function: str
+    traceback: Any = field(default=None, compare=False, repr=False)
+    """JAX's own traceback, so that the compiled program can name the place too; None where it is not at hand."""
 
     def __str__(self) -> str:
         return f"{self.file.rsplit('/', 1)[-1]}:{self.line} ({self.function})"

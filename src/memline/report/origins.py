@@ -1,8 +1,9 @@
 """Where the instructions of a compiled program come from, as the text of its optimised module tells.
 
-XLA keeps of most instructions the name of the JAX operation and a frame of the user's stack; a fusion's are of the
-last instruction in it that has any. What XLA made by itself goes by its own name for it, such as "reduce-window". Lines
-of another form are passed over, so that a text of a newer XLA tells less and is no error.
+XLA keeps of most instructions the name of the JAX operation and a frame of the user's stack; a fusion's are those of
+the last instruction in it that has any. What XLA made by itself, such as a "copy" or a "reduce-window", goes by its own
+name for it and by the line of what it is made of. Lines of another form are passed over, so that a text of a newer XLA
+tells less and is no error.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from memline.report.record import Place
 
-_INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = .*? ([a-z][\w\-]*)\(")
+_INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = .*? ([a-z][\w\-]*)\(%?([\w.\-]*)")
 _COMPUTATION = re.compile(r"(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _CALLS = re.compile(r"calls=%?([\w.\-]+)")
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
@@ -43,6 +44,7 @@ def origins(module: str) -> dict[str, Origin]:
     frames = _Frames(module)
     found: dict[str, Origin] = {}
     opcodes: dict[str, str] = {}
+    operands: dict[str, str] = {}
     bodies: dict[str, list[str]] = {}
     called: dict[str, str] = {}
     body: list[str] = []
@@ -56,6 +58,8 @@ def origins(module: str) -> dict[str, Origin]:
         name = instruction[1]
         body.append(name)
         opcodes[name] = instruction[2]
+        if instruction[3]:
+            operands[name] = instruction[3]
         if callee := _CALLS.search(line):
             called[name] = callee[1]
         found[name] = _origin(line, frames)
@@ -64,7 +68,11 @@ def origins(module: str) -> dict[str, Origin]:
         if found[name] == _UNKNOWN:
             found[name] = next((found[each] for each in reversed(inside) if found[each] != _UNKNOWN), _UNKNOWN)
             opcodes[name] = opcodes[inside[-1]] if inside else opcodes[name]
-    return {name: (op or opcodes[name], place) for name, (op, place) in found.items()}
+    for name, (op, place) in found.items():  # operands come before those who read them
+        if place is None and opcodes[name] != "tuple":
+            place = found.get(operands.get(name, ""), _UNKNOWN)[1]
+        found[name] = op or opcodes[name], place
+    return found
 
 
 def _origin(line: str, frames: _Frames) -> Origin:

@@ -208,7 +208,7 @@ def _moment(program: Program, what: str) -> Iterator[Line]:
 
 
 def _held_line(held: Held, program: Program, width: int) -> Line:
-    """Returns a value's line. Where it is too long, the names of function and op go first, then what is in its middle."""
+    """Returns a value's line; where it is too long, without the function, without the op, then cut in its middle."""
     total = program.steps[program.peak].total_bytes or 1
     role = "scratch" if held.type == "scratch" else _ROLES.get(held.kind, held.kind)
     size = f"  {format_bytes(held.size_bytes):>11} {held.size_bytes / total:>4.0%}  {role:<8} "
