@@ -48,7 +48,7 @@ class TestNothingIsLoaded:
         assert not tags & {"link", "img", "iframe", "object", "embed", "audio", "video", "base", "form", "source"}
         for node in tree.all():
             assert not {"src", "srcset", "data", "action", "background"} & node.attributes.keys()
-            assert node.attributes.get("href", "#").startswith("#")
+            assert (node.attributes.get("href") or "#").startswith("#")
             assert not [name for name in node.attributes if name.startswith("on")]
 
     def test_no_style_or_script_asks_for_it(self, tree: Node):
@@ -150,10 +150,17 @@ class TestLongPrograms:
         tree = parsed(text)
         said = tree.with_id("run-told-0").text
         assert "20,000 nodes are drawn as 2,000 steps, each of up to 10 nodes" in said
-        assert "smallest values" in said
+        assert "The 16,001 smallest values" in said
+        assert f"{len(record.programs[0].at_peak):,} values are held there" in said
         assert format_bytes(record.programs[0].planned_peak_bytes) in said
         assert "smallest buffers" in tree.with_id("map").text
         assert "The 300 biggest of" in tree.with_id("memory").text
+
+    def test_a_record_that_does_not_know_all_values_says_at_least(self, medium: Record):
+        program = replace(medium.programs[0], omitted=5, omitted_bytes=1024)
+        said = parsed(page(replace(medium, programs=(program,)))).with_id("run-told-0").text
+        assert f"at least {len(program.at_peak)} values are held there" in said
+        assert "The 5 smallest values, 1.00 KiB when added, are not listed" in said
 
     def test_long_names_do_not_fill_it(self, medium: Record):
         program = medium.programs[0]

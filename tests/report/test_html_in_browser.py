@@ -115,9 +115,11 @@ class TestThePictureSaysWhatTheRecordSays:
             peaks = [boxes(picture.locator("circle.peak"))[0]["y"] for picture in pictures]
             return [axes_of(picture).y(0) - peak for picture, peak in zip(pictures, peaks, strict=True)]
 
+        one, other = (axes_of(attention.locator(f"[data-run='{i}']")).bytes_at for i in (0, 1))
+        assert one == other
         peaks = [program.steps[program.peak].total_bytes for program in record_of("attention").programs]
         high, low = heights()
-        assert low / high == pytest.approx(peaks[1] / peaks[0], rel=0.1)
+        assert low / high == pytest.approx(peaks[1] / peaks[0], rel=0.05)
         attention.get_by_label("each its own").check()
         same, higher = heights()
         assert same == pytest.approx(high, abs=1)
@@ -306,6 +308,12 @@ class TestUsedByHand:
         above = min(beside, key=lambda b: b.offset, default=first)
         assert (picture.get_attribute("aria-valuetext") or "").startswith(f"{above.name}: ")
 
+    def test_arguments_and_results_are_told_whole(self, attention: Page):
+        program = record_of("attention").programs[0]
+        told = attention.locator("#legend-0").inner_text()
+        assert f"arguments and constants: {format_bytes(program.argument_bytes)}" in told
+        assert f"results: {format_bytes(program.output_bytes - program.alias_bytes)}" in told
+
     def test_colours_tell_source_lines(self, attention: Page):
         attention.get_by_label("source lines").check()
         told = attention.locator("#legend-0").inner_text()
@@ -321,14 +329,13 @@ class TestUsedByHand:
 
 
 class TestForEveryone:
-    @pytest.mark.parametrize("theme", ["light", "dark"])
-    def test_axe_finds_nothing(self, browser: Browser, files: dict[str, Path], name: str, theme: str, tmp_path: Path):
-        with opened(browser, files[name], theme=theme) as there:
-            there.page.locator("#held-0 tbody td").first.click()
-            found = axe.Axe().run(there.page).response["violations"]
-            assert [(each["id"], each["impact"], each["nodes"][0]["html"]) for each in found] == []
-            there.page.screenshot(path=tmp_path / "page.png", full_page=True)
-            assert (tmp_path / "page.png").stat().st_size > 50_000
+    def test_axe_finds_nothing(self, browser: Browser, files: dict[str, Path], name: str, tmp_path: Path):
+        with opened(browser, files[name]) as there:
+            check_access(there, tmp_path / "light.png")
+
+    def test_axe_finds_nothing_in_the_dark(self, browser: Browser, files: dict[str, Path], tmp_path: Path):
+        with opened(browser, files["attention"], theme="dark") as there:
+            check_access(there, tmp_path / "dark.png")
 
     def test_the_switch_of_colours(self, attention: Page):
         def page_colour() -> str:
@@ -367,6 +374,14 @@ class TestForEveryone:
         )
         assert missed == []
 
+    def test_it_leaves_no_name_in_the_window(self, browser: Browser, files: dict[str, Path], tmp_path: Path):
+        (tmp_path / "empty.html").write_text("<!doctype html>", encoding="utf-8")
+        names = []
+        for file in (tmp_path / "empty.html", files["nearest"]):
+            with opened(browser, file) as there:
+                names.append(set(there.page.evaluate("Object.getOwnPropertyNames(window)")))
+        assert names[0] == names[1]
+
     def test_rows_by_key(self, attention: Page):
         buttons = attention.locator("#held-0 tbody th button")
         buttons.first.focus()
@@ -386,6 +401,14 @@ class TestForEveryone:
         assert there.locator("#held-0 tbody tr").count() == len(program.at_peak)
         assert there.locator("#scale").is_hidden()
         context.close()
+
+
+def check_access(there: Opened, picture: Path) -> None:
+    there.page.locator("#held-0 tbody td").first.click()
+    found = axe.Axe().run(there.page).response["violations"]
+    assert [(each["id"], each["impact"], each["nodes"][0]["html"]) for each in found] == []
+    there.page.screenshot(path=picture, full_page=True)
+    assert picture.stat().st_size > 50_000
 
 
 class TestAnyRecord:

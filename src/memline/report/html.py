@@ -120,10 +120,13 @@ def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole if whole else 0:.2f}%"
 
 
-def _run(told: Program, program: Program, number: int, places: Places) -> Markup:
-    """A program's memory over its run: the picture's frame, its words, and what is held at the peak."""
+def _run(recorded: Program, program: Program, number: int, places: Places) -> Markup:
+    """A program's memory over its run: the picture's frame, its words, and what is held at the peak.
+
+    `program` is what the page has room for of the one that is recorded.
+    """
     heading = element("h3", program.name, id=f"run-{number}")
-    told = element("p", _told(program, len(told.at_peak), places), id=f"run-told-{number}")
+    told = element("p", _told(program, _many(recorded), places), id=f"run-told-{number}")
     caption = element("figcaption", (heading, told))
     frame = element("div", "", class_="chart", data_run=number) if program.steps else Markup("")
     legend = element("ul", "", class_="legend", id=f"legend-{number}") if program.steps else Markup("")
@@ -136,8 +139,14 @@ def _run(told: Program, program: Program, number: int, places: Places) -> Markup
     )
 
 
-def _told(program: Program, held_values: int, places: Places) -> str:
-    """The facts of the picture in words; `held_values` are held at its peak."""
+def _many(recorded: Program) -> str:
+    """How many values are held at the peak; a record of very many does not know them all."""
+    least = "at least " if recorded.omitted else ""
+    return f"{least}{len(recorded.at_peak):,} value{'s are' if len(recorded.at_peak) != 1 else ' is'} held there"
+
+
+def _told(program: Program, held: str, places: Places) -> str:
+    """The facts of the picture in words; `held` says how many values are held at its peak."""
     fixed_bytes = program.argument_bytes + program.output_bytes - program.alias_bytes
     fixed = f"Arguments and results take {format_bytes(fixed_bytes)} throughout."
     if not program.steps:
@@ -146,7 +155,6 @@ def _told(program: Program, held_values: int, places: Places) -> str:
         )
     step = program.steps[program.peak]
     place = f" of {places(step.place)}" if step.place else ""
-    held = f"{held_values:,} values are held there" if held_values != 1 else "one value is held there"
     if program.at_peak:
         biggest = program.values[program.at_peak[0]]
         held += f"; the biggest is {biggest.name} {biggest.type}, {format_bytes(biggest.size_bytes)}"

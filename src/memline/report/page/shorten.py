@@ -24,7 +24,7 @@ class Room:
     """
 
     steps: int = 2000
-    values: int = 3000
+    values: int = 4000
     bands: int = 400
     buffers: int = 2500
 

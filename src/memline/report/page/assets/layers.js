@@ -4,6 +4,8 @@
 const MOST_LAYERS = 40;
 const MOST_LINES = 13;
 const TINTS = 7;
+// Lines between what is thinner than this would hide its colour.
+const THIN = 4;
 
 // `by` is "value" or "line": whether temporaries are told one by one, or those of one source line together.
 function memoryLayers(program, texts, by) {
@@ -11,10 +13,9 @@ function memoryLayers(program, texts, by) {
   const kind = (i) => texts[values.kind[i]];
   const numbers = values.size.map((_, i) => i);
   const base = new Float64Array(steps.total.length);
-  const fixed = numbers.filter((i) => kind(i) === 'argument' || kind(i) === 'constant');
   const layers = [
-    sumLayer(program, base, { name: 'arguments and constants', look: 'argument' }, fixed),
-    sumLayer(program, base, { name: 'results', look: 'output' }, numbers.filter((i) => kind(i) === 'output')),
+    fixedLayer(program, base, { name: 'arguments and constants', look: 'argument' }, program.arguments),
+    fixedLayer(program, base, { name: 'results', look: 'output' }, program.results),
   ];
   const temporaries = numbers.filter((i) => kind(i) === 'temporary' && values.size[i] > 0);
   const told = by === 'line' ? ofLines(program, temporaries) : ofValues(program, temporaries);
@@ -66,6 +67,13 @@ function isOfManyValues(program, texts) {
   return 2 * sum(sizes.slice(0, MOST_LAYERS)) < sum(sizes);
 }
 
+// What is there all the time. Its values may be too many and too small to be told, so that their sum is not known here.
+function fixedLayer({ steps }, base, told, size) {
+  const layer = { ...told, value: null, first: 0, low: [], high: [] };
+  steps.total.forEach((total, step) => push(layer, base, step, size, total));
+  return layer;
+}
+
 function sumLayer({ values, steps }, base, told, members) {
   const change = new Float64Array(steps.total.length + 1);
   for (const i of members) {
@@ -94,6 +102,11 @@ function push(layer, base, step, size, total) {
   layer.low.push(Math.min(base[step], total));
   base[step] += size;
   layer.high.push(Math.min(base[step], total));
+}
+
+// How high a layer is at its highest, in pixels.
+function thickness({ low, high }, plane) {
+  return high.reduce((most, bytes, i) => Math.max(most, plane.y(low[i]) - plane.y(bytes)), 0);
 }
 
 // The layer's outline: along its upper side and back along its lower one, with a corner only where it changes.

@@ -1,6 +1,6 @@
 // Puts the pieces together.
 
-function setUpRun(program, number, { texts, whole, limit }, mostBytes, by) {
+function setUpRun(program, number, { texts, whole, limit }, shared, by) {
   const table = new HeldTable(byId(`held-${number}`), valueCells(program, texts), (value) => {
     table.mark(value);
     if (!picture) return;
@@ -19,7 +19,7 @@ function setUpRun(program, number, { texts, whole, limit }, mostBytes, by) {
     byId(`legend-${number}`).replaceChildren(...picture.legend());
   };
   const host = document.querySelector(`[data-run="${number}"]`);
-  const picture = host && new MemoryPicture(host, program, { texts, limit, number, mostBytes, by, select });
+  const picture = host && new MemoryPicture(host, program, { texts, limit, number, shared, by, select });
   if (picture) select(program.peak);
   else table.show(program.atPeak);
   return picture;
@@ -39,9 +39,13 @@ function setUp() {
   const record = JSON.parse(byId('record').textContent);
   document.documentElement.classList.add('scripted');
   setUpTheme();
-  const mostBytes = Math.max(1, ...record.programs.flatMap((program) => program.steps.total));
+  const depths = record.programs.flatMap((program) => program.bands.map((band) => band.depth + 1));
+  const shared = {
+    mostBytes: Math.max(1, ...record.programs.flatMap((program) => program.steps.total)),
+    depths: Math.min(MOST_DEPTHS, Math.max(0, ...depths)),
+  };
   const by = record.programs.some((program) => isOfManyValues(program, record.texts)) ? 'line' : 'value';
-  const pictures = record.programs.map((program, i) => setUpRun(program, i, record, mostBytes, by)).filter((each) => each);
+  const pictures = record.programs.map((program, i) => setUpRun(program, i, record, shared, by)).filter((each) => each);
   record.programs.forEach((program, i) => {
     if (program.layout && program.layout.buffers.size.length) setUpMaps(program, i, record);
   });

@@ -58,10 +58,12 @@ class AddressMap {
     const { plane, layout, by, shared } = this;
     const { first, last, size, name } = layout.buffers;
     const x = plane.x(first[i]);
-    const width = plane.x(last[i] + 1) - x;
+    // Thinner than a pixel it would fade away, and of thousands of such nothing would be seen.
+    const width = Math.max(1, plane.x(last[i] + 1) - x);
     const y = plane.y(layout.buffers[by][i] + size[i]);
-    const height = plane.y(layout.buffers[by][i]) - y;
-    const parts = [draw('rect', { x, y, width, height, class: `buffer tint${i % TINTS}`, 'data-buffer': i })];
+    const height = Math.max(1, plane.y(layout.buffers[by][i]) - y);
+    const look = `buffer tint${i % TINTS}${Math.min(width, height) < THIN ? ' thin' : ''}`;
+    const parts = [draw('rect', { x, y, width, height, class: look, 'data-buffer': i })];
     const text = shared.texts[name[i]];
     const [from, to] = [Math.max(x, LEFT), Math.min(x + width, plane.width - RIGHT)];
     if (height > 13 && to - from > 6.4 * text.length + 6) {

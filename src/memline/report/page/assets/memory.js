@@ -4,16 +4,16 @@ const BAND = 16;
 const MOST_DEPTHS = 4;
 
 class MemoryPicture {
-  // `select` is called with a step when the user picks one.
-  constructor(host, program, { texts, limit, number, mostBytes, by, select }) {
-    Object.assign(this, { host, program, texts, limit, number, sharedMost: mostBytes, select });
+  // `select` is called with a step when the user picks one; `shared` is what makes the pictures comparable by eye: the
+  // most bytes of all, and the rows of bands.
+  constructor(host, program, { texts, limit, number, shared, by, select }) {
+    Object.assign(this, { host, program, texts, limit, number, shared, select });
     this.isOwnScale = false;
     this.length = program.steps.total.length;
     this.stretch = new Stretch(this.length);
     this.step = program.peak;
     this.value = null;
     this.colour(by);
-    this.depths = Math.min(MOST_DEPTHS, Math.max(-1, ...program.bands.map((band) => band.depth)) + 1);
     fill(host, {
       tabindex: 0,
       role: 'slider',
@@ -45,7 +45,7 @@ class MemoryPicture {
 
   get mostBytes() {
     const own = Math.max(1, ...this.program.steps.total);
-    const most = this.isOwnScale ? own : this.sharedMost;
+    const most = this.isOwnScale ? own : this.shared.mostBytes;
     // A limit far above the picture would flatten it; one in sight belongs into it.
     return 1.08 * (this.limit !== null && this.limit < 1.6 * most ? Math.max(most, this.limit) : most);
   }
@@ -53,13 +53,14 @@ class MemoryPicture {
   render() {
     const width = this.host.clientWidth;
     if (!width) return;
-    const plane = new Plane(width, 320, 22 + this.depths * BAND, this.stretch, this.mostBytes);
+    const plane = new Plane(width, 320, 22 + this.shared.depths * BAND, this.stretch, this.mostBytes);
     this.plane = plane;
     const name = `clip-run-${this.number}`;
     const frame = drawFrame(plane, name);
     const inside = draw('g', { 'clip-path': `url(#${name})` });
     for (const layer of this.layers) {
-      inside.append(draw('path', { d: outline(layer, plane), class: `layer ${layer.look}`, 'data-value': layer.value }));
+      const look = `layer ${layer.look}${thickness(layer, plane) < THIN ? ' thin' : ''}`;
+      inside.append(draw('path', { d: outline(layer, plane), class: look, 'data-value': layer.value }));
     }
     inside.append(draw('path', { d: topLine(this.program.steps.total, plane), class: 'top' }));
     frame.append(drawAxes(plane, this.program.steps.covers.some((n) => n > 1) ? 'step (several nodes each)' : 'step'));
@@ -85,9 +86,11 @@ class MemoryPicture {
       );
       // Some 6.2 px a letter of this size; a name that does not fit would run over its neighbour.
       const letters = Math.floor((width - 6) / 6.2);
-      const title = `${band.runs === null ? '' : `×${band.runs} `}${texts[band.title]}`;
       if (letters < 3) return;
-      const shown = title.length > letters ? `${title.slice(0, letters - 1)}…` : title;
+      const title = texts[band.title];
+      // Where little can be told, how often it runs says the most.
+      const brief = `${band.runs === null ? '' : `×${band.runs} `}${title}`.slice(0, letters - 1);
+      const shown = title.length > letters ? `${brief}…` : title;
       group.append(draw('text', { x: from + 4, y: y + BAND - 6, 'data-band': i }, shown));
     });
     return group;
