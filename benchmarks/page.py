@@ -7,11 +7,22 @@ from pathlib import Path
 
 from benchmarks.programs.program import MIB
 from benchmarks.row import Row
-from benchmarks.table import difference_text, mebibytes, number
+from benchmarks.table import difference_text, mebibytes, number, verdict
 
 FORMAT = 1
 NOT_RECORDED = "not recorded"
-_HEADER = ("program", "limit, MiB", "plain `jit`, MiB", "memline, MiB", "plain, s", "memline, s", "ratio", "difference")
+_HEADER = (
+    "program",
+    "limit, MiB",
+    "plain `jit`, MiB",
+    "memline, MiB",
+    "plain, s",
+    "memline, s",
+    "ratio",
+    "target",
+    "difference",
+    "verdict",
+)
 
 
 def page_of(path: Path) -> str:
@@ -61,7 +72,9 @@ def _cells(row: Row) -> tuple[str, ...]:
         number(medians.get("plain"), ".3f"),
         number(medians.get("memline"), ".3f"),
         number(row.ratio, ".2f"),
+        f"{row.target_ratio:g}",
         difference_text(row),
+        verdict(row),
     )
 
 

@@ -16,7 +16,8 @@ _MARK = re.compile(r"^<!-- generated: (\S+) -->$", re.MULTILINE)
 
 
 def _file(name: str) -> Callable[[], str]:
-    return lambda: (ROOT / name).read_text()
+    """A file of the source without its first line, for the page has a title of its own."""
+    return lambda: (ROOT / name).read_text().partition("\n")[2]
 
 
 GENERATED: dict[str, Callable[[], str]] = {
