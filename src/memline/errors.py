@@ -64,6 +64,10 @@ class PlanError(MemlineError, ValueError):
         super().__init__(*args)
 
 
+class ReportError(MemlineError, ValueError):
+    """A report that cannot be read, or written to the file that was named; the message says where in it what is off."""
+
+
 class PackingError(MemlineError, ValueError):
     """A packing problem, or a file of one, that is none; the message names the file and the line where there is one."""
 
