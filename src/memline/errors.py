@@ -67,6 +67,8 @@ class PlanError(MemlineError, ValueError):
 class ReportError(MemlineError, ValueError):
     """A report that cannot be read, or written to the file that was named; the message says where in it what is off."""
 
+    page = "docs/errors/report.md"
+
 
 class PackingError(MemlineError, ValueError):
     """A packing problem, or a file of one, that is none; the message names the file and the line where there is one."""

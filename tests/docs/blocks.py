@@ -28,7 +28,7 @@ _FIGURES = (
     (r"\S+\.(py|md):\d+", "FILE"),
     (r"\b\d+(\.\d+)?(e[+-]?\d+)? (B|KiB|MiB|GiB|TiB|ms|s|us)\b", "FIGURE"),
     (r"\b\d+%", "SHARE"),
-    (r"\b\d+\.\d+(e[+-]?\d+)?\b", "NUMBER"),
+    (r"\b\d+(\.\d+)+(e[+-]?\d+)?\b", "NUMBER"),
     (r"\b\d+e[+-]?\d+\b", "NUMBER"),
     (r"[ \t]+", " "),
 )

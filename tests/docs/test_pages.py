@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -21,7 +21,7 @@ DOCS = ROOT / "docs"
 ERRORS = [
     error for error in vars(memline.errors).values() if isinstance(error, type) and issubclass(error, MemlineError)
 ]
-MOVES = list(Move.__args__)  # type: ignore[attr-defined]
+MOVES = list(get_args(Move))
 
 
 def places(nav: Any) -> list[str]:
