@@ -39,7 +39,7 @@ def main() -> None:
     assert compiled.measure(x, x, repeats=0).peak_bytes < 4 * MIB  # as written it takes 15 MiB
 
     problem = packing.Problem(
-        [packing.Buffer("a", 0, 3, 4), packing.Buffer("b", 2, 9, 4), packing.Buffer("c", 3, 9, 4)]
+        (packing.Buffer("a", 0, 3, 4), packing.Buffer("b", 2, 9, 4), packing.Buffer("c", 3, 9, 4))
     )
     best = packing.minimize(problem)
     assert best.arena == 8
