@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from memline.api import curve, jit, limit, plan
     from memline.errors import (
         ArgumentError,
+        FileError,
         LimitError,
         MeasureError,
         MemlineError,
@@ -34,6 +35,7 @@ __all__ = [
     "ArgumentError",
     "Compile",
     "Curve",
+    "FileError",
     "Keep",
     "LimitError",
     "MeasureError",

@@ -47,6 +47,10 @@ class MeasureError(MemlineError, RuntimeError):
     """A measurement that did not finish: the fresh process crashed, was killed, or took too long."""
 
 
+class FileError(MemlineError, OSError):
+    """A file that cannot be read or written; the message names it and says why."""
+
+
 class MissingPackageError(MemlineError, ImportError):
     """An optional package that is needed for what was asked is not installed; the message says which."""
 

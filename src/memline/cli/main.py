@@ -12,6 +12,7 @@ from memline.cli.command import INTERRUPTED, WRONG, Command
 from memline.errors import MemlineError
 
 COMMANDS = {
+    "plan": "say what memline does to keep a call inside a limit, why, and what that costs",
     "pack": "place buffers with lifetimes in as little memory as can be",
 }
 """Every command and what it does, in the order of the help. The module of that name in `memline.cli` is it."""
