@@ -72,9 +72,12 @@ def test_errors_have_the_column(word, message):
 @given(st.text(max_size=12))
 def test_any_text_is_read_or_refused_with_a_column(word):
     try:
-        parse_shape(word)
+        read = parse_shape(word)
     except ArgumentError as error:
-        assert "column" in str(error)
+        told = str(error)
+    else:
+        told = f"column {read.sizes}"
+    assert "column" in told
 
 
 def test_keywords():

@@ -6,10 +6,11 @@ import argparse
 import contextlib
 import difflib
 import importlib
-import importlib.util
+import importlib.machinery
 import os
 import sys
 import traceback
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,12 +99,12 @@ def _module(name: str) -> Any:
             return importlib.import_module(name)
     if not Path(name).is_file():
         raise ArgumentError(f"{name}: there is no such file")
-    spec = importlib.util.spec_from_file_location(Path(name).stem, name)
-    assert spec is not None and spec.loader is not None  # it has a loader, for its name ends in .py
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look there
+    loader = importlib.machinery.SourceFileLoader(Path(name).stem, name)
+    module = types.ModuleType(loader.name)
+    module.__file__ = os.path.abspath(name)
+    sys.modules[loader.name] = module  # dataclasses and pickle look there
     with told(f"importing {name}"):
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     return module
 
 
@@ -123,10 +124,9 @@ def told(doing: str, missing: str | None = None) -> Iterator[None]:
     except (MemlineError, KeyboardInterrupt):
         raise
     except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and missing is not None and error.name:
-            if missing == error.name or missing.startswith(error.name + "."):
-                what = f"there is no module {error.name!r} in the current folder or where Python looks"
-                raise ArgumentError(f"{what}: is its name right, and its package installed here?") from error
+        if isinstance(error, ModuleNotFoundError) and f"{missing}.".startswith(f"{error.name}."):
+            what = f"there is no module {error.name!r} in the current folder or where Python looks"
+            raise ArgumentError(f"{what}: is its name right, and its package installed here?") from error
         reason = " ".join(str(error).split())  # on one line
         raise ArgumentError(f"{doing}: {type(error).__name__}: {_short(reason)}{_place(error)}") from error
 
