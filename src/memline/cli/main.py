@@ -13,6 +13,7 @@ from memline.errors import MemlineError
 
 COMMANDS = {
     "plan": "say what memline does to keep a call inside a limit, why, and what that costs",
+    "run": "run a script with every jax.jit in it compiled under a limit",
     "pack": "place buffers with lifetimes in as little memory as can be",
 }
 """Every command and what it does, in the order of the help. The module of that name in `memline.cli` is it."""
