@@ -164,6 +164,11 @@ class Compiler:
         return Candidate(call, lowered, compiled, compiled_peak(compiled, self.whole, known_peak))
 
 
+def honest_options(given: dict[str, Any], platform: str) -> dict[str, Any]:
+    """Returns compile options under which XLA's account can be believed, with those given on top."""
+    return _joined(HONEST_CPU, given) if platform == "cpu" else dict(given)
+
+
 def _honest_options(given: dict[str, Any], holds: bool) -> dict[str, Any]:
     """Returns the options for honest accounting, and for barriers where they hold something, joined with the user's."""
     honest: dict[str, Any] = {**HONEST_CPU, **(KEPT_BARRIERS if holds else {})}

@@ -21,7 +21,7 @@ from memline.errors import ArgumentError
 from memline.ir.emit import run_program
 from memline.ir.graph import Graph
 from memline.ir.inplace import Takers
-from memline.planning import Planned, Planner, Spec, platform_of
+from memline.planning import Planned, Planner, Spec, Written, platform_of
 from memline.splice import call_spliced
 from memline.stages import Lowered, Traced
 
@@ -131,6 +131,16 @@ class LimitedFunction:
                 return replace(planned, plan=told)
         honest = spec.options.honest_accounting and not spec.changes_nothing
         return self.planner(args, kwargs, honest=honest).planned(spec)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether programs are compiled as plain `jax.jit` would."""
+        return self._spec.changes_nothing
+
+    def written(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Written:
+        """Returns the program of a call as it is written; plans nothing."""
+        keep_unused = self._jit_options.get("keep_unused", False)
+        return Written.of(self._trace(args, kwargs), self.platform, self._compiler_options, keep_unused)
 
     def traced_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Returns the arguments of a call without the static ones."""

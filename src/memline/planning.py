@@ -55,12 +55,46 @@ class Spec:
 
 
 @dataclass(frozen=True, eq=False)
+class Written:
+    """A call's program as the user wrote it.
+
+    Attributes:
+      graph: in the form that planning begins with.
+      traced: JAX's own trace of it, which lowers without the call's arguments.
+      platform: where it will run.
+      donations: which of its arguments are donated.
+      names: how the user calls each argument.
+      compiler_options: the user's own compile options.
+    """
+
+    graph: Graph
+    traced: Any
+    platform: str
+    donations: Donations
+    names: tuple[str, ...]
+    compiler_options: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, traced: Any, platform: str, compiler_options: dict[str, Any] | None = None, keep_unused: bool = False
+    ) -> Written:
+        """Returns the program of a trace; arguments as those of `Planner`."""
+        graph = prepared_graph(traced.jaxpr, platform)
+        donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
+        names = compat.argument_names(traced.jaxpr)
+        donations = Donations(graph, donated, keep_unused)
+        return cls(graph, traced, platform, donations, names, dict(compiler_options or {}))
+
+
+@dataclass(frozen=True, eq=False)
 class Planned:
     """A call's program as it will run, with its plan."""
 
     plan: Plan
     graph: Graph
     candidate: Candidate
+    written: Written | None = None
+    """The program that was planned; None for a part of another program."""
 
 
 class Planner:
@@ -99,10 +133,11 @@ class Planner:
         self._spread = spread
         self._arguments = arguments
         self._has_effects = bool(traced.jaxpr.effects)
-        self._written = prepared_graph(traced.jaxpr, platform)
-        self.graph = hold_sums(self._written, model_for(platform)) if honest and platform == "cpu" else self._written
-        self.donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
-        self.donations = Donations(self.graph, self.donated, keep_unused)
+        self.written = Written.of(traced, platform, compiler_options, keep_unused)
+        as_written = self.written.graph
+        self.graph = hold_sums(as_written, model_for(platform)) if honest and platform == "cpu" else as_written
+        self.donated = self.written.donations.flags
+        self.donations = replace(self.written.donations, graph=self.graph)
         self.compiler = Compiler(
             build,
             lower,
@@ -111,14 +146,13 @@ class Planner:
             compiler_options,
             honest,
             several,
-            holds=self.graph is not self._written,
+            holds=self.graph is not as_written,
             takers=self.donations.takers,
         )
         if spread:
             note = "arrays are spread over devices: planned peaks are of all of them, compiled peaks of one"
             self.compiler.notes.append(note)
-        self._names = compat.argument_names(traced.jaxpr)
-        self.compiler.notes.extend(self.donations.unused(self._names))
+        self.compiler.notes.extend(self.donations.unused(self.written.names))
 
     def planned(self, spec: Spec) -> Planned:
         """Returns the planned program. Programs found before for another limit are not compiled again.
@@ -127,13 +161,16 @@ class Planner:
           MemoryLimitError: no plan that was tried fits.
           PlanError: the plan to replay does not apply.
         """
+        return replace(self._found(spec), written=self.written)
+
+    def _found(self, spec: Spec) -> Planned:
         began = self._began or time.perf_counter()  # the first plan's seconds have those of preparing in them
         self._began = None
         self.compiler.begin()
         graph, compiler = self.graph, self.compiler
         compiler.strategy = None
         # As the user wrote it nothing is written over, so that with such loops it is the graph that is compiled.
-        is_as_written = graph is self._written and not written_over(graph, compiler.takers)
+        is_as_written = graph is self.written.graph and not written_over(graph, compiler.takers)
         compiler.as_written = spec.changes_nothing or is_as_written
         if spec.plan is not None or spec.changes_nothing:
             compiler.strategy = spec.plan.compile_options if spec.plan is not None else ()
@@ -170,7 +207,7 @@ class Planner:
         """Returns the program tuned, its plan telling what becomes of donated arguments in its loops."""
         told: tuple[str, ...] = ()
         if planned.graph is not self.graph or not self.compiler.as_written:
-            told = self.donations.written_over(planned.graph, self._names)
+            told = self.donations.written_over(planned.graph, self.written.names)
         return self._tuned(replace(planned, plan=replace(planned.plan, notes=(*planned.plan.notes, *told))), spec)
 
     def _tuned(self, planned: Planned, spec: Spec) -> Planned:

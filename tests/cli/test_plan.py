@@ -84,8 +84,8 @@ def test_limits_that_cannot_be_met_or_are_none(module, capsys):
 
 def test_paths_that_cannot_be_written(module, capsys, tmp_path):
     target = (f"{module}:kernel_sum", "--args", "f32[2000]", "f32[2000]")
-    assert "there is no folder 'none'" in told(capsys, *target, "--out", "none/plan.json")
-    assert "is a folder" in told(capsys, *target, "--out", str(tmp_path))
+    assert "there is no folder" in told(capsys, *target, "--out", "none/plan.json")
+    assert "it is a folder" in told(capsys, *target, "--out", str(tmp_path))
 
 
 def test_an_interrupt_writes_nothing(module, capsys, tmp_path, monkeypatch):
@@ -101,4 +101,4 @@ def test_an_interrupt_writes_nothing(module, capsys, tmp_path, monkeypatch):
 
 def test_a_folder_without_permission(module, capsys, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *asked: False)  # whoever runs the tests may be allowed everything
-    assert "no file can be written in the folder '.'" in told(capsys, f"{module}:kernel_sum", "--out", "plan.json")
+    assert "permission denied" in told(capsys, f"{module}:kernel_sum", "--out", "plan.json")

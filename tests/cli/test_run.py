@@ -147,7 +147,7 @@ def test_how_a_script_ends(folder, capsys, text, status, told):
     [
         ([], "no script"),
         (["script.py"], "no limit"),
-        (["--limit", "1GiB", "none.py"], "none.py: No such file"),
+        (["--limit", "1GiB", "none.py"], "cannot read none.py: No such file"),
         (["--limit", "1GiB", "broken.py"], "broken.py:2: no Python"),
         (["--limit", "1GiB", "-m", "no_such_module"], "there is no such module"),
         (["--limit", "1GiB", "-m", "no_such.module"], "no_such"),

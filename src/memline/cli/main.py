@@ -14,7 +14,11 @@ from memline.errors import MemlineError
 COMMANDS = {
     "plan": "say what memline does to keep a call inside a limit, why, and what that costs",
     "run": "run a script with every jax.jit in it compiled under a limit",
+    "report": "show what takes memory in a program, when, and which line of yours made it",
+    "diff": "tell what changed between two saved reports or plans",
+    "curve": "tell what a call costs under each limit, and which to ask for",
     "pack": "place buffers with lifetimes in as little memory as can be",
+    "demo": "search nearest neighbours with and without a limit, measured side by side",
 }
 """Every command and what it does, in the order of the help. The module of that name in `memline.cli` is it."""
 
@@ -42,12 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser(named: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="memline", description="Programs, and buffers, inside a memory limit.")
+    parser = argparse.ArgumentParser(
+        prog="memline",
+        description="Programs, and buffers, inside a memory limit.",
+        epilog="memline COMMAND --help tells a command's options, with examples.",
+    )
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
         if name == named:  # only the one that is asked for is loaded
-            _module(name).add_arguments(command)
+            module = _module(name)
+            module.add_arguments(command)
+            command.epilog = getattr(module, "EXAMPLES", None)
+            command.formatter_class = argparse.RawDescriptionHelpFormatter  # the lines of examples stay lines
     return parser
 
 

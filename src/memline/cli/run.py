@@ -8,14 +8,15 @@ import json
 import sys
 
 from memline.cli.command import WRONG
-from memline.cli.files import require_writable, write_text
 from memline.cli.hook import when_imported
+from memline.cli.output import need_writable, write_whole
 from memline.cli.script import module_of, script_of, start
 from memline.cli.tally import Tally
 from memline.cli.values import size
 from memline.errors import ArgumentError
 
 EXAMPLES = """\
+examples:
   memline run train.py --limit 2GiB
   memline run --limit 500MB --keep-going train.py --epochs 3
   memline run --limit 2GiB --json summary.json -m package.train --epochs 3
@@ -44,8 +45,7 @@ def run(options: argparse.Namespace) -> int:
     named, rest = words[0], _own_options(words[1:], options)
     if options.limit is None:
         raise ArgumentError("no limit: say --limit SIZE, such as --limit 2GiB")
-    if options.json:
-        require_writable(options.json)
+    need_writable(options.json)
     script = module_of(named) if options.module else script_of(named)
     tally = Tally(options.limit)
     status = WRONG
@@ -62,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
         finally:
             print(tally, file=sys.stderr)
             if options.json:
-                write_text(options.json, json.dumps(tally.to_dict(), indent=1) + "\n")
+                summary = json.dumps(tally.to_dict(), indent=1) + "\n"
+                write_whole(options.json, lambda path: path.write_text(summary, encoding="utf-8"))
     return status
 
 

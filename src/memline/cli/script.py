@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from memline.errors import FileError, MemoryLimitError
+from memline.errors import ArgumentError, MemoryLimitError
 
 _OWN_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
@@ -36,18 +36,18 @@ def script_of(path: str) -> Script:
     """Reads and compiles a script.
 
     Raises:
-      FileError: it cannot be read, or is no Python.
+      ArgumentError: it cannot be read, or is no Python.
     """
     try:
         with io.open_code(os.path.abspath(path)) as file:
             source = file.read()
     except OSError as error:
-        raise FileError(f"{path}: {error.strerror or error}") from error
+        raise ArgumentError(f"cannot read {path}: {error.strerror or error}") from error
     try:
         code = compile(source, os.path.abspath(path), "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
-        raise FileError(f"{path}{f':{line}' if line else ''}: no Python: {getattr(error, 'msg', error)}") from error
+        raise ArgumentError(f"{path}{f':{line}' if line else ''}: no Python: {getattr(error, 'msg', error)}") from error
     return Script(code, os.path.abspath(path), path, os.path.dirname(os.path.realpath(path)))
 
 
@@ -55,7 +55,7 @@ def module_of(name: str) -> Script:
     """Finds a module, or the `__main__` of a package, as `python -m` does.
 
     Raises:
-      FileError: there is none that can be run.
+      ArgumentError: there is none that can be run.
     """
     folder = os.getcwd()
     if folder not in sys.path:
@@ -65,12 +65,12 @@ def module_of(name: str) -> Script:
         if spec is not None and spec.submodule_search_locations is not None:
             spec = importlib.util.find_spec(f"{name}.__main__")
     except (ImportError, ValueError) as error:
-        raise FileError(f"-m {name}: {error}") from error
+        raise ArgumentError(f"-m {name}: {error}") from error
     if spec is None or not isinstance(spec.loader, importlib.machinery.SourceFileLoader):
-        raise FileError(f"-m {name}: there is no such module to run in the current folder or where Python looks")
+        raise ArgumentError(f"-m {name}: there is no such module to run in the current folder or where Python looks")
     code = spec.loader.get_code(spec.name)
     if code is None or spec.origin is None:
-        raise FileError(f"-m {name}: it has no code to run")
+        raise ArgumentError(f"-m {name}: it has no code to run")
     return Script(code, spec.origin, spec.origin, folder, spec)
 
 

@@ -27,6 +27,8 @@ class Call:
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    static: tuple[int, ...] | None = None
+    """The positions of static arguments; None for none."""
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
@@ -64,8 +66,10 @@ def call_of(options: argparse.Namespace) -> Call:
     if not callable(function):
         raise ArgumentError(f"{options.target}: is a {type(function).__name__}, not a function")
     if options.args_from:
-        return Call(function, *_arguments_from(options.args_from))
-    return Call(function, tuple(word.struct() for word in words), {name: word.struct() for name, word in named})
+        args, kwargs = _arguments_from(options.args_from)
+    else:
+        args, kwargs = tuple(word.struct() for word in words), {name: word.struct() for name, word in named}
+    return Call(function, args, kwargs, tuple(options.static) or None)
 
 
 def find(text: str) -> Any:

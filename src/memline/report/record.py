@@ -30,7 +30,8 @@ class Step:
       op: the node's primitive, or "loop".
       place: the user's line that it comes from.
       total_bytes: what is held: arguments, results and temporaries. Of several nodes, the most.
-      covers: how many nodes this step stands for; more than 1 where a program was too long to tell each.
+      covers: how many nodes this step stands for; more than 1 where a program was too long to tell each, 0 in a program
+        that computes nothing: it has one step all the same.
     """
 
     op: str
@@ -45,10 +46,11 @@ class Held:
 
     Attributes:
       name: its name in the program's text, such as "%7", by which moves call it.
-      type: its dtype and shape, such as "f32[512,100]".
+      type: its dtype and shape, such as "f32[512,100]"; "scratch" for what a kernel takes for itself.
       kind: one of `KINDS`.
       op: the primitive that makes it; "" for arguments and constants.
       place: the user's line that it comes from; None where it is not known.
+      label: what the user calls it, such as "params['w']", for an argument; "" for all else.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Held:
     place: Place | None
     first: int
     last: int
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,15 +135,17 @@ class Program:
     Attributes:
       name: "as written" or "planned".
       nodes: how many nodes it has, those inside of loops and branches counted once.
-      planned_peak_bytes: what memline's model of memory says; compiled: what XLA's account says; measured: what a
-        fresh process took. None for what was not asked.
+      planned_peak_bytes: what memline's model of memory says; compiled: what XLA's account says; measured: the
+        arguments, and what a run in a fresh process took beside them. None for what was not asked.
       estimated_seconds, measured_seconds: of one call.
       steps: its run, in order.
       bands: its loops and branches.
       values: what takes memory, in the order in which it begins.
       peak: the step of the peak.
-      at_peak: numbers of `values` that are alive there, the biggest first.
+      at_peak: numbers of `values` that are alive there, the biggest first. With none omitted, their sizes less
+        `alias_bytes` add up to the step's bytes.
       layout: the address map of its temporaries, where it was compiled for it.
+        Without a graph, as in a report of a plan alone, there are no steps, values and bands.
       omitted: how many of the smallest values are not told, for there are too many.
       omitted_bytes: their sizes, added.
     """
