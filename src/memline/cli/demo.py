@@ -14,7 +14,7 @@ from memline.units import format_bytes
 EXAMPLES = """\
 examples:
   memline demo
-      half a minute: what plain jax.jit takes, what memline takes under 32 MiB, the plan, and that results agree
+      half a minute: what plain jax.jit takes, what memline takes under 64 MiB, the plan, and that results agree
   memline demo --limit 16MiB --points 100000
 """
 _SOURCE = """\
@@ -26,8 +26,8 @@ _DIMENSIONS, _QUERIES, _NEIGHBOURS = 16, 256, 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `memline demo`."""
-    parser.add_argument("--limit", type=size, default=32 * 2**20, help="for the call (default: 32MiB)")
-    parser.add_argument("--points", type=count, default=50_000, help="how many to search (default: 50000)")
+    parser.add_argument("--limit", type=size, default=64 * 2**20, help="for the call (default: 64MiB)")
+    parser.add_argument("--points", type=count, default=200_000, help="how many to search (default: 200000)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 

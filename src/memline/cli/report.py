@@ -1,4 +1,4 @@
-"""`memline report`: what takes memory in a program, when, and which line made it; of a saved report or of a function."""
+"""`memline report`: what takes memory in a program, when, and which line made it: of a function, or a saved one."""
 
 from __future__ import annotations
 
