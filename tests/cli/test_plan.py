@@ -2,6 +2,10 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 
 from memline import Plan
 from memline.cli.main import main
@@ -102,3 +106,23 @@ def test_an_interrupt_writes_nothing(module, capsys, tmp_path, monkeypatch):
 def test_a_folder_without_permission(module, capsys, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *asked: False)  # whoever runs the tests may be allowed everything
     assert "permission denied" in told(capsys, f"{module}:kernel_sum", "--out", "plan.json")
+
+
+def test_an_interrupt_from_the_keyboard(tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import pathlib, time\n\n\ndef f(x):\n    pathlib.Path('traced').touch()\n    time.sleep(60)\n    return x\n"
+    )
+    (tmp_path / "plan.json").write_text("old")
+    words = ["plan", "slow.py:f", "--args", "f32[3]", "--out", "plan.json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "memline", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(600):
+        if (tmp_path / "traced").exists() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "memline plan: interrupted\n")
+    assert (tmp_path / "plan.json").read_text() == "old"
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memline.cli.shapes import parse_keyword, parse_shape
+from memline.compat import shaped
 from memline.errors import ArgumentError
 
 
@@ -42,7 +43,7 @@ def test_keys():
 )
 def test_what_jax_prints_is_read_back(dtype, sizes):
     struct = jax.ShapeDtypeStruct(tuple(sizes), dtype)
-    assert parse_shape(jax.core.ShapedArray(struct.shape, struct.dtype).str_short()).struct() == struct
+    assert parse_shape(shaped(struct.shape, struct.dtype).str_short(short_dtypes=True)).struct() == struct
     assert parse_shape(f"{struct.dtype.name}[{','.join(map(str, sizes))}]").struct() == struct
 
 

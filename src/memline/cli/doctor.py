@@ -152,7 +152,7 @@ def _account(name: str, function: Any, arguments: tuple[Any, ...]) -> Account:
     from memline.options import Options
     from memline.verify.measured import measure
 
-    plain = jax.jit(function).lower(*arguments).compile().memory_analysis()
+    plain: Any = jax.jit(function).lower(*arguments).compile().memory_analysis()
     ours = jit(function, memory_limit="16GiB", options=Options(split_for_speed=0, rewrites=()))
     compiled = ours.lower(*arguments).compile()
     return Account(

@@ -59,20 +59,20 @@ def stand_in_for(real: Callable[..., Any], tally: Tally, *, keep_going: bool) ->
     spec = Spec(tally.limit_bytes, None, Options(plain_below=SMALL_SHARE))
 
     @functools.wraps(real)
-    def jit(*functions: Any, **settings: Any) -> Any:
+    def jit(*given: Any, **settings: Any) -> Any:
         caller = sys._getframe(1).f_globals.get("__name__") or ""
         if caller.split(".")[0] in _OWN:
-            return real(*functions, **settings)
-        return limited(*functions, **settings)
+            return real(*given, **settings)
+        return limited(*given, **settings)
 
-    def limited(*functions: Any, **settings: Any) -> Any:
-        if not functions:
-            return functools.partial(limited, **settings)
-        placed = [settings.get(name) for name in ("device", "backend")]
-        if len(functions) > 1 or not callable(functions[0]) or any(where is not None for where in placed):
-            return real(*functions, **settings)  # which knows what is wrong with it, or how to place it
-        options = settings.pop("compiler_options", None)
-        return Watched(functions[0], spec, settings, options, tally=tally, keep_going=keep_going)
+    def limited(*given: Any, **settings: Any) -> Any:
+        match given:
+            case ():
+                return functools.partial(limited, **settings)
+            case (fun,) if callable(fun) and settings.get("device") is None and settings.get("backend") is None:
+                options = settings.pop("compiler_options", None)
+                return Watched(fun, spec, settings, options, tally=tally, keep_going=keep_going)
+        return real(*given, **settings)  # which knows what is wrong with it, or how to place it
 
     return jit
 
