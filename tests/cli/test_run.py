@@ -12,6 +12,7 @@ import pytest
 from memline.cli.main import main
 from memline.cli.standin import Watched, stand_in_for
 from memline.cli.tally import Tally
+from memline.errors import MemoryLimitError
 from memline.ir.sizes import all_values_bytes
 from memline.verify.compiled import compiled_peak
 
@@ -183,6 +184,18 @@ def test_the_stand_in_leaves_jax_and_wrong_calls_alone():
         jit(3)
     with pytest.raises(TypeError, match="no_such_setting"):
         jit(abs, no_such_setting=1)
+
+
+def test_what_does_not_fit_by_stages():
+    x = jnp.zeros(4000)
+    tally = Tally(20_000)
+    going, stopping = (stand_in_for(jax.jit, tally, keep_going=keep) for keep in (True, False))
+    assert going(jnp.sin).lower(x).compile()(x).shape == (4000,)
+    with pytest.raises(MemoryLimitError, match=r"the limit is 19\.53 KiB"):
+        stopping(jnp.sin).lower(x)
+    ran, stopped = (reason for seen in tally.seen for reason in seen.refused)
+    assert ran.endswith("it ran as plain jax.jit")
+    assert stopped.endswith("the script was stopped")
 
 
 def test_methods_and_several_signatures():

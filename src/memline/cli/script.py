@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.machinery
 import importlib.util
 import io
@@ -81,13 +82,15 @@ def start(script: Script, arguments: Sequence[str]) -> int:
     memline's own, that the program cannot be kept inside the limit, is status 2; all others are 1, as in Python.
     """
     main = types.ModuleType("__main__")
-    main.__dict__.update(__file__=script.file, __spec__=script.spec, __builtins__=__builtins__, __cached__=None)
+    main.__dict__.update(__file__=script.file, __spec__=script.spec, __builtins__=builtins, __cached__=None)
+    main.__loader__ = importlib.machinery.SourceFileLoader("__main__", script.file)
     if script.spec is not None:
         main.__package__ = script.spec.parent
         main.__loader__ = script.spec.loader
     # All of this stays when the program has ended: what runs at exit looks there.
     sys.argv = [script.first, *arguments]
-    sys.path[0] = script.folder
+    if not sys.flags.safe_path:
+        sys.path[0] = script.folder
     sys.modules["__main__"] = main
     try:
         exec(script.code, main.__dict__)

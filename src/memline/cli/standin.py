@@ -93,6 +93,14 @@ class Watched(LimitedFunction):
             self._tally.planned(*self._named(), _told(planned.plan))
         return planned
 
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().lower(*args, **kwargs)
+        except MemlineError as error:
+            self._refuse(error)
+            with _inside():
+                return self._plain.lower(*args, **kwargs)
+
     def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with _inside():
             return super()._trace(args, kwargs)
