@@ -51,7 +51,7 @@ types: $(STAMP)
 # The documentation, into build/site; a warning ends it, and so does a page that would load something from elsewhere.
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
-	@echo "open build/site/index.html, or: $(BIN)/python -m http.server --directory build/site"
+	@echo "open build/site/index.html; its search needs a server: $(BIN)/python -m http.server --directory build/site"
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
