@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 import jax
@@ -37,6 +38,11 @@ def main() -> None:
     compiled = limited.lower(x, x).compile()
     assert compiled.plan.moves
     assert compiled.measure(x, x, repeats=0).peak_bytes < 4 * MIB  # as written it takes 15 MiB
+
+    with tempfile.TemporaryDirectory() as folder:  # the page's scripts and styles are files of the package
+        page = memline.report(compiled, layout=False).save(Path(folder) / "report.html").read_text()
+    assert "<script" in page
+    assert "<style" in page
 
     problem = packing.Problem(
         (packing.Buffer("a", 0, 3, 4), packing.Buffer("b", 2, 9, 4), packing.Buffer("c", 3, 9, 4))
