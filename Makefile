@@ -13,10 +13,10 @@ STAMP := $(VENV)/.installed
 NATIVE := $(wildcard cpp/include/memline/*.hpp cpp/src/*.hpp cpp/src/*.cpp cpp/python/*.cpp)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-native lint types bench clean
+.PHONY: help venv demo test test-native lint types docs bench clean
 
 help:
-	@echo "make demo | test | test-native | lint | types | bench | venv | clean"
+	@echo "make demo | test | test-native | lint | types | docs | bench | venv | clean"
 
 venv: $(STAMP)
 
@@ -47,6 +47,11 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# The documentation, into build/site; a warning ends it, and so does a page that would load something from elsewhere.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open build/site/index.html; its search needs a server: $(BIN)/python -m http.server --directory build/site"
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -1,12 +1,14 @@
 """The error family: what each derives from, and what a memory error says."""
 
 import pickle
+import traceback
 
 import pytest
 
 from memline import errors
 from memline.budget import parse_limit
 from memline.errors import MemoryLimitError
+from memline.plan.moves import SplitAxis
 from memline.units import format_bytes
 
 GIB = 2**30
@@ -77,8 +79,23 @@ def test_its_figures_are_attributes_and_survive_pickling():
     error = limit_error(floor_bound_by="the outputs")
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == str(error)
-    for name in ("needed_bytes", "limit_bytes", "floor_bytes", "largest", "options", "floor_bound_by"):
+    for name in ("needed_bytes", "limit_bytes", "floor_bytes", "largest", "options", "floor_bound_by", "__notes__"):
         assert getattr(copy, name) == getattr(error, name)
+
+
+def test_a_traceback_ends_with_the_page_and_the_message_is_left_alone():
+    error = errors.LimitError("no limit")
+    assert str(error) == "no limit"
+    assert traceback.format_exception_only(error)[-1] == "more: docs/errors/limit.md\n"
+    assert pickle.loads(pickle.dumps(error)).__notes__ == ["more: docs/errors/limit.md"]
+
+
+def test_an_error_about_a_move_names_the_moves_page():
+    with pytest.raises(errors.PlanError) as caught:
+        SplitAxis("%7", axis=0, chunk=0)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert copy.page == SplitAxis.page
+    assert copy.__notes__ == [f"more: {SplitAxis.page}"]
 
 
 @pytest.mark.parametrize(

@@ -359,3 +359,32 @@ class TestMemoryLimitError:
         with pytest.raises(memline.MemoryLimitError) as caught:
             memline.jit(step, memory_limit=3_000)(points())
         assert any(option.startswith("donate argument leaf 0") for option in caught.value.options)
+
+
+class TestPlainBelow:
+    """`Options.plain_below`: what is far below the limit is not searched, and what is not is planned all the same."""
+
+    def test_a_small_program_is_compiled_as_it_is(self):
+        x = jnp.linspace(0.0, 1.0, 100)
+        options = memline.Options(plain_below=1 / 16)
+        bounded = memline.jit(kernel_sums, memory_limit="4MiB", options=options)
+        plan = bounded.trace(x).plan()
+        assert (plan.moves, plan.compiles, plan.limit_bytes) == ((), 1, 2**22)
+        assert any("not searched" in note for note in plan.notes)
+        np.testing.assert_array_equal(bounded(x), jax.jit(kernel_sums)(x))
+        gradient = jax.grad(lambda x: bounded(x).sum())(x)
+        np.testing.assert_allclose(gradient, jax.grad(lambda x: kernel_sums(x).sum())(x), rtol=1e-5)
+        assert "memline" not in str(jax.make_jaxpr(bounded)(x))
+
+    def test_the_same_function_is_planned_for_more(self):
+        bounded = memline.jit(kernel_sums, memory_limit="4MiB", options=memline.Options(plain_below=1 / 16))
+        bounded(jnp.linspace(0.0, 1.0, 100))
+        plan = bounded.trace(jnp.linspace(0.0, 1.0, 2000)).plan()
+        assert plan.moves
+        assert plan.compiled_peak_bytes is not None
+        assert plan.compiled_peak_bytes <= 2**22
+
+    @pytest.mark.parametrize("share", [-0.1, 1.1, "much"])
+    def test_a_share_is_from_0_to_1(self, share):
+        with pytest.raises(memline.ArgumentError, match="plain_below is a share"):
+            memline.Options(plain_below=share)

@@ -56,9 +56,9 @@ def jit(
       memory_limit: bytes as an int, or text such as "512MiB", "2 GB", "50%" (of the device's memory); None for
         no limit. The bound holds per call for arguments + results + temporaries, donated bytes once.
       plan: a `Plan` to replay instead of searching for one.
-      static_argnums, static_argnames, donate_argnums, donate_argnames, in_shardings, out_shardings,
-        keep_unused, inline, compiler_options: as in `jax.jit`.
-      device, backend: where to run, as in `jax.jit`.
+      static_argnums: as in `jax.jit`; so are static_argnames, donate_argnums, donate_argnames, in_shardings,
+        out_shardings, keep_unused, inline and compiler_options.
+      device: where to run, as in `jax.jit`; give this or `backend`.
       options: how to plan; see `memline.Options`.
 
     Returns:
@@ -145,7 +145,7 @@ def limit(
       fun: the function, of arrays in any pytrees.
       memory_limit: as in `memline.jit`.
       plan: a `Plan` to replay instead of searching for one.
-      static_argnums, static_argnames: as in `jax.jit`.
+      static_argnums: as in `jax.jit`; so is static_argnames.
       options: see `memline.Options`.
 
     Raises:

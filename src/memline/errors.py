@@ -2,9 +2,12 @@
 
 Every one derives from `MemlineError`, and also from the built-in error it refines, so that code which does
 not know memline still catches it: a bad limit is a `ValueError`, a non-array argument a `TypeError`.
+
+Every one has a page of the documentation. A traceback names it in its last line, as a path in memline's source.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from memline.units import format_bytes
 
@@ -12,10 +15,21 @@ from memline.units import format_bytes
 class MemlineError(Exception):
     """Base of every error memline raises on purpose.
 
+    `page` is where its documentation lies in memline's source. It is a note of the error and not part of its message,
+    so that the message stays one line wherever it is quoted, and a traceback still shows both.
+
     Example:
         >>> issubclass(MemoryLimitError, MemlineError)
         True
+        >>> MemoryLimitError.page
+        'docs/errors/memory-limit.md'
     """
+
+    page: str = "docs/errors/index.md"
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.add_note(f"more: {self.page}")
 
 
 class LimitError(MemlineError, ValueError):
@@ -28,31 +42,56 @@ class LimitError(MemlineError, ValueError):
             ...
         memline.errors.LimitError: 'a lot' is not a memory limit. Write a positive number of bytes (1_000_000) or \
 text such as '512MiB', '2 GB', '1e9' or '50%'; None means no limit.
+        more: docs/errors/limit.md
     """
+
+    page = "docs/errors/limit.md"
 
 
 class PlanError(MemlineError, ValueError):
-    """A plan that cannot be used: malformed JSON, or a move that does not apply to this program."""
+    """A plan that cannot be used: malformed JSON, or a move that does not apply to this program.
+
+    Args:
+        *args: the message.
+        page: the page of the move at fault, if it is one's.
+    """
+
+    page = "docs/errors/plan.md"
+
+    def __init__(self, *args: Any, page: str | None = None) -> None:
+        if page is not None:
+            self.page = page
+        super().__init__(*args)
 
 
 class ReportError(MemlineError, ValueError):
     """A report that cannot be read, or written to the file that was named; the message says where in it what is off."""
 
+    page = "docs/errors/report.md"
+
 
 class PackingError(MemlineError, ValueError):
     """A packing problem, or a file of one, that is none; the message names the file and the line where there is one."""
+
+    page = "docs/errors/packing.md"
 
 
 class ArgumentError(MemlineError, TypeError):
     """An argument memline cannot take: a leaf that is not an array, or an object that is not what was asked."""
 
+    page = "docs/errors/argument.md"
+
 
 class MeasureError(MemlineError, RuntimeError):
     """A measurement that did not finish: the fresh process crashed, was killed, or took too long."""
 
+    page = "docs/errors/measure.md"
+
 
 class MissingPackageError(MemlineError, ImportError):
     """An optional package that is needed for what was asked is not installed; the message says which."""
+
+    page = "docs/errors/missing-package.md"
 
 
 class MemoryLimitError(MemlineError):
@@ -84,6 +123,8 @@ class MemoryLimitError(MemlineError):
         218.00 MiB, donate argument 0 (25.00 MiB), or return less.
     """
 
+    page = "docs/errors/memory-limit.md"
+
     def __init__(
         self,
         needed_bytes: int,
@@ -105,7 +146,8 @@ class MemoryLimitError(MemlineError):
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions pickle by calling the class with `args`, which holds the finished message only.
         arguments = (self.needed_bytes, self.limit_bytes, self.floor_bytes, self.largest, self.options)
-        return (type(self), arguments, {"floor_bound_by": self.floor_bound_by, "args": (self._message(),)})
+        state = {"floor_bound_by": self.floor_bound_by, "args": (self._message(),), "__notes__": self.__notes__}
+        return (type(self), arguments, state)
 
     def _message(self) -> str:
         needed, limit = format_bytes(self.needed_bytes), format_bytes(self.limit_bytes)

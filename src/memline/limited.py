@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -112,12 +113,24 @@ class LimitedFunction:
         spread = self._is_spread(args, kwargs)
         key = Signature.of(self._statics, args, kwargs), spread
         if key not in self._planned:
-            honest = self._spec.options.honest_accounting and not self._spec.changes_nothing
-            self._planned[key] = self.planner(args, kwargs, honest=honest).planned(self._spec)
+            self._planned[key] = self._planned_anew(args, kwargs)
             # What fits when spread over devices may not fit on one, so that a call has to be looked at then.
             several = len(self._planned) > 1 or spread
             self._ready = self._by_signature if several else self._planned[key].candidate.call
         return self._planned[key]
+
+    def _planned_anew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Planned:
+        spec = self._spec
+        small = spec.without_search(self._trace(args, kwargs).jaxpr)  # JAX keeps the trace for the planner
+        if small is not None:
+            planned = self.planner(args, kwargs, honest=False).planned(small)
+            assert spec.limit_bytes is not None
+            if (planned.plan.compiled_peak_bytes or 0) <= spec.limit_bytes:
+                note = f"all values together take less than {spec.options.plain_below:.3g} of the limit: not searched"
+                told = replace(planned.plan, limit_bytes=spec.limit_bytes, notes=(*planned.plan.notes, note))
+                return replace(planned, plan=told)
+        honest = spec.options.honest_accounting and not spec.changes_nothing
+        return self.planner(args, kwargs, honest=honest).planned(spec)
 
     @property
     def changes_nothing(self) -> bool:
@@ -168,6 +181,8 @@ class LimitedFunction:
         if self._spec.changes_nothing or compat.jit_is_disabled():
             return self._plain(*args, **kwargs)
         traced = self._trace(args, kwargs)
+        if self._spec.without_search(traced.jaxpr) is not None:
+            return self._plain(*args, **kwargs)
         leaves = jax.tree.leaves(self._statics.split(args, kwargs)[0])
         return jax.tree.unflatten(traced.out_tree, call_spliced(traced, leaves, self._spec))
 

@@ -21,6 +21,9 @@ class Options:
       split_for_speed: a program that fits its limit is still split if the estimated time falls below
         this share of the whole program's; 0 leaves every program that fits alone.
       max_moves: at most so many moves in one plan.
+      plain_below: a program all of whose values together take less than this share of the limit is compiled as plain
+        `jax.jit` does it, without a search; 0 searches for every program. Values together are more than any peak,
+        but for scratch memory that libraries take: leave that some room, as 1/16 does.
       plan_cache: a folder in which plans are kept, so that a process does not search for what another one has
         found; it is made when first written to. "" for none; None for what the environment variable
         MEMLINE_PLAN_CACHE says, and none where it is not set. Whoever may write there decides what runs.
@@ -44,6 +47,7 @@ class Options:
     honest_accounting: bool = True
     split_for_speed: float = 0.6
     max_moves: int = 64
+    plain_below: float = 0.0
     plan_cache: str | None = None
     tune_seconds: float = 0.0
     rewrites: tuple[str, ...] = ("exact", "reassociates", "approximate")
@@ -56,6 +60,8 @@ class Options:
             raise ArgumentError(f"max_moves is a whole number from 1, not {self.max_moves!r}")
         if not isinstance(self.split_for_speed, int | float) or not 0 <= self.split_for_speed <= 1:
             raise ArgumentError(f"split_for_speed is a share from 0 to 1, not {self.split_for_speed!r}")
+        if not isinstance(self.plain_below, int | float) or not 0 <= self.plain_below <= 1:
+            raise ArgumentError(f"plain_below is a share from 0 to 1, not {self.plain_below!r}")
         if isinstance(self.plan_cache, os.PathLike):
             object.__setattr__(self, "plan_cache", os.fspath(self.plan_cache))
         if self.plan_cache is not None and not isinstance(self.plan_cache, str):

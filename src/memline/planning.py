@@ -19,6 +19,7 @@ from memline.errors import MemoryLimitError
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Value
 from memline.ir.inplace import Takers, written_over
+from memline.ir.sizes import all_values_bytes
 from memline.ir.trace import from_jaxpr
 from memline.options import Options
 from memline.passes.canonical import canonical_convolutions
@@ -44,6 +45,13 @@ class Spec:
     def changes_nothing(self) -> bool:
         """Whether the program is to be compiled as plain `jax.jit` would."""
         return self.limit_bytes is None and self.plan is None
+
+    def without_search(self, closed: Any) -> Spec | None:
+        """Returns what is asked of a closed jaxpr that `Options.plain_below` leaves as it is; None for all others."""
+        if self.limit_bytes is None or self.plan is not None or not self.options.plain_below:
+            return None
+        small_bytes = self.options.plain_below * self.limit_bytes
+        return replace(self, limit_bytes=None) if all_values_bytes(closed) < small_bytes else None
 
 
 @dataclass(frozen=True, eq=False)

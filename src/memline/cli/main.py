@@ -12,7 +12,14 @@ from memline.cli.command import INTERRUPTED, WRONG, Command
 from memline.errors import MemlineError
 
 COMMANDS = {
+    "plan": "say what memline does to keep a call inside a limit, why, and what that costs",
+    "run": "run a script with every jax.jit in it compiled under a limit",
+    "report": "show what takes memory in a program, when, and which line of yours made it",
+    "diff": "tell what changed between two saved reports or plans",
+    "curve": "tell what a call costs under each limit, and which to ask for",
     "pack": "place buffers with lifetimes in as little memory as can be",
+    "doctor": "tell what computes here, what XLA accounts for honestly, and what fresh pages cost",
+    "demo": "search nearest neighbours with and without a limit, measured side by side",
 }
 """Every command and what it does, in the order of the help. The module of that name in `memline.cli` is it."""
 

@@ -47,7 +47,7 @@ def apply_moves(graph: Graph, moves: Iterable[Move]) -> Graph:
             graph = apply_split(graph, move, frozenset(kept))
             kept = []
     if kept:
-        raise PlanError(f"Keep({kept[0]!r}) is not followed by the SplitAxis it belongs to")
+        raise PlanError(f"Keep({kept[0]!r}) is not followed by the SplitAxis it belongs to", page=Keep.page)
     return graph
 
 
@@ -57,7 +57,8 @@ def _turn(graph: Graph, move: TurnProducts) -> Graph:
     if missing:
         raise PlanError(
             f"TurnProducts: the program has no matrix product {missing[0]} whose left operand is contracted "
-            "along one axis that is not its last"
+            "along one axis that is not its last",
+            page=move.page,
         )
     return turned
 
@@ -76,14 +77,18 @@ def _slim(graph: Graph, move: SlimTape) -> Graph:
 
     slimmed = map_scopes(graph, transform)
     if not found:
-        raise PlanError(f"{move}: no loop stacks {move.value} only for loops that could cheaply compute it again")
+        raise PlanError(
+            f"{move}: no loop stacks {move.value} only for loops that could cheaply compute it again", page=move.page
+        )
     return slimmed
 
 
 def _rewrite(graph: Graph, move: Rewrite) -> Graph:
     rule = table().get(move.rule)
     if rule is None:
-        raise PlanError(f"{move}: this memline has no rule {move.rule}. Its rules: {', '.join(table())}.")
+        raise PlanError(
+            f"{move}: this memline has no rule {move.rule}. Its rules: {', '.join(table())}.", page=move.page
+        )
     is_there = is_done = False
 
     def transform(scope: Graph, is_tail: bool) -> Graph:
@@ -102,7 +107,9 @@ def _rewrite(graph: Graph, move: Rewrite) -> Graph:
     if not is_there:
         raise _no_such_value(move)
     if not is_done:
-        raise PlanError(f"{move}: the rule does not apply to {move.value}. It rests on: {rule.identity}")
+        raise PlanError(
+            f"{move}: the rule does not apply to {move.value}. It rests on: {rule.identity}", page=move.page
+        )
     return drop_dead(result)
 
 
@@ -151,7 +158,9 @@ def apply_split(graph: Graph, move: SplitAxis, kept: frozenset[str], made: tuple
 
 
 def _no_such_value(move: SplitAxis | Rewrite) -> PlanError:
-    return PlanError(f"{move}: the program has no value {move.value}. Print the plan's graph for the names it has.")
+    return PlanError(
+        f"{move}: the program has no value {move.value}. Print the plan's graph for the names it has.", page=move.page
+    )
 
 
 def _value_named(graph: Graph, name: str) -> Value | None:
@@ -160,15 +169,17 @@ def _value_named(graph: Graph, name: str) -> Value | None:
 
 def _split_here(graph: Graph, value: Value, move: SplitAxis, kept: frozenset[str]) -> Graph:
     if move.axis >= value.ndim:
-        raise PlanError(f"{move}: {value} has {value.ndim} axes, numbered from 0")
+        raise PlanError(f"{move}: {value} has {value.ndim} axes, numbered from 0", page=move.page)
     region = region_of(graph, value, move.axis)
     if region is None:
-        raise PlanError(f"{move}: {value} cannot be made in chunks of axis {move.axis}")
+        raise PlanError(f"{move}: {value} cannot be made in chunks of axis {move.axis}", page=move.page)
     unit = region.along[value].unit
     if move.chunk % unit or move.chunk > value.shape[move.axis]:
-        raise PlanError(f"{move}: the chunk must be a multiple of {unit} and at most {value.shape[move.axis]}")
+        raise PlanError(
+            f"{move}: the chunk must be a multiple of {unit} and at most {value.shape[move.axis]}", page=move.page
+        )
     region = defer(region)
     crossing = {v.name: v for v in region.crossing}
     for name in kept - crossing.keys():
-        raise PlanError(f"Keep({name!r}): no stage of {move} reads {name} of an earlier one")
+        raise PlanError(f"Keep({name!r}): no stage of {move} reads {name} of an earlier one", page=Keep.page)
     return split(region, move.chunk // unit, frozenset(crossing[name] for name in kept))

@@ -1,14 +1,14 @@
 """The planner's vocabulary: what can be done to a program, one small frozen value a move.
 
 Moves name values as the graph's text does (`%7`; inside the first loop `%7@0`). They can be written by
-hand, saved as JSON and replayed.
+hand, saved as JSON and replayed. `page` is where a move's documentation lies in memline's source.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from memline.errors import PlanError
 from memline.plan.strategies import CompileOption, CompileOptions
@@ -27,6 +27,8 @@ class SplitAxis:
     SplitAxis(value='%7', axis=0, chunk=512)
     """
 
+    page: ClassVar[str] = "docs/moves/split-axis.md"
+
     value: str
     axis: int
     chunk: int
@@ -37,7 +39,7 @@ class SplitAxis:
             number = getattr(self, name)
             if isinstance(number, bool) or not isinstance(number, int) or number < (name == "chunk"):
                 least = "1" if name == "chunk" else "0"
-                raise PlanError(f"SplitAxis: {name} is a whole number from {least}, not {number!r}")
+                raise PlanError(f"SplitAxis: {name} is a whole number from {least}, not {number!r}", page=self.page)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Keep:
     >>> Keep("%12")
     Keep(value='%12')
     """
+
+    page: ClassVar[str] = "docs/moves/keep.md"
 
     value: str
 
@@ -61,6 +65,8 @@ class Recompute:
     >>> Recompute("%12")
     Recompute(value='%12')
     """
+
+    page: ClassVar[str] = "docs/moves/recompute.md"
 
     value: str
 
@@ -79,11 +85,15 @@ class TurnProducts:
     TurnProducts(values=('%57@0',))
     """
 
+    page: ClassVar[str] = "docs/moves/turn-products.md"
+
     values: tuple[str, ...]
 
     def __post_init__(self) -> None:
         if not isinstance(self.values, list | tuple) or not self.values:
-            raise PlanError(f"TurnProducts: values are the names of one or more products, not {self.values!r}")
+            raise PlanError(
+                f"TurnProducts: values are the names of one or more products, not {self.values!r}", page=self.page
+            )
         object.__setattr__(self, "values", tuple(self.values))
         for name in self.values:
             _require_name(self, name)
@@ -100,6 +110,8 @@ class SlimTape:
     >>> SlimTape("%5")
     SlimTape(value='%5')
     """
+
+    page: ClassVar[str] = "docs/moves/slim-tape.md"
 
     value: str
 
@@ -119,13 +131,18 @@ class Rewrite:
     Rewrite(value='%7', rule='contract')
     """
 
+    page: ClassVar[str] = "docs/moves/rewrite.md"
+
     value: str
     rule: str
 
     def __post_init__(self) -> None:
         _require_name(self, self.value)
         if not isinstance(self.rule, str) or not self.rule.isidentifier():
-            raise PlanError(f"Rewrite: a rule is named as in docs/rewriting.md, such as 'contract', not {self.rule!r}")
+            raise PlanError(
+                f"Rewrite: a rule is named as in docs/rewriting.md, such as 'contract', not {self.rule!r}",
+                page=self.page,
+            )
 
 
 @dataclass(frozen=True)
@@ -139,15 +156,19 @@ class Compile:
     Compile(options=(('xla_cpu_prefer_vector_width', 512),))
     """
 
+    page: ClassVar[str] = "docs/moves/compile.md"
+
     options: CompileOptions | Mapping[str, CompileOption] = ()
 
     def __post_init__(self) -> None:
         given: Any = self.options
         pairs = tuple(given.items()) if isinstance(given, Mapping) else given
         if not isinstance(pairs, list | tuple) or not all(map(_is_option, pairs)):
-            raise PlanError(f"Compile: options are names with a truth value, a whole number or text, not {given!r}")
+            raise PlanError(
+                f"Compile: options are names with a truth value, a whole number or text, not {given!r}", page=self.page
+            )
         if len({name for name, _ in pairs}) < len(pairs):
-            raise PlanError(f"Compile: an option is given twice: {given!r}")
+            raise PlanError(f"Compile: an option is given twice: {given!r}", page=self.page)
         object.__setattr__(self, "options", tuple((name, value) for name, value in pairs))
 
 
@@ -183,7 +204,7 @@ def move_from_dict(data: Any) -> Move:
     expected = {f.name for f in fields(kind)}
     given = set(data) - {"move"}
     if given != expected:
-        raise PlanError(f"{data['move']} has the fields {sorted(expected)}, not {sorted(given)}")
+        raise PlanError(f"{data['move']} has the fields {sorted(expected)}, not {sorted(given)}", page=kind.page)
     return kind(**{name: data[name] for name in expected})
 
 
@@ -197,4 +218,4 @@ def _is_option(pair: Any) -> bool:
 def _require_name(move: Any, name: Any) -> None:
     if not isinstance(name, str) or not name.startswith("%"):
         kind = type(move).__name__
-        raise PlanError(f"{kind}: a value is named as in the graph's text, such as '%7', not {name!r}")
+        raise PlanError(f"{kind}: a value is named as in the graph's text, such as '%7', not {name!r}", page=move.page)
