@@ -121,10 +121,10 @@ class LimitedFunction:
 
     def _planned_anew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Planned:
         spec = self._spec
-        small = spec.without_search(self._trace(args, kwargs).jaxpr)  # JAX keeps the trace for the planner
-        if small is not None:
+        # JAX keeps the trace for the planner.
+        small = spec.without_search(self._trace(args, kwargs).jaxpr) if spec.options.plain_below else None
+        if small is not None and spec.limit_bytes is not None:
             planned = self.planner(args, kwargs, honest=False).planned(small)
-            assert spec.limit_bytes is not None
             if (planned.plan.compiled_peak_bytes or 0) <= spec.limit_bytes:
                 note = f"all values together take less than {spec.options.plain_below:.3g} of the limit: not searched"
                 told = replace(planned.plan, limit_bytes=spec.limit_bytes, notes=(*planned.plan.notes, note))

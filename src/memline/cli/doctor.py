@@ -17,7 +17,7 @@ from memline.units import format_bytes
 EXAMPLES = """\
 examples:
   memline doctor
-      half a minute; --quick leaves the measurements out
+      about a minute; --quick leaves the measurements out
   memline doctor --json > machine.json
 """
 _MIB = 2**20

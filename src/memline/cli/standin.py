@@ -19,6 +19,7 @@ import jax
 
 from memline import compat
 from memline.arguments import Signature
+from memline.cli.origin import is_users
 from memline.cli.tally import Planned, Tally
 from memline.errors import ArgumentError, MemlineError, MemoryLimitError
 from memline.limited import LimitedFunction
@@ -28,12 +29,6 @@ from memline.planning import Spec
 SMALL_SHARE = 1 / 16
 """What stays below this share of the limit, all its values added, is left to plain `jax.jit`."""
 _OWN = {"jax", "jaxlib", "memline"}
-_LIBRARIES = (
-    "site-packages",
-    "dist-packages",
-    os.path.dirname(os.__file__),
-    os.path.dirname(os.path.dirname(__file__)),
-)
 _tracing = threading.local()
 
 
@@ -179,15 +174,11 @@ def _place_of(fun: Any) -> str:
     fun = inspect.unwrap(fun)
     called = fun if inspect.isroutine(fun) else type(fun).__call__
     code = getattr(called, "__code__", None)
-    if code is not None and not _is_library(code.co_filename):
+    if code is not None and is_users(code.co_filename):
         return f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
     frame: Any = sys._getframe(1)
     while frame is not None:
-        if not _is_library(frame.f_code.co_filename):
+        if is_users(frame.f_code.co_filename):
             return f"called at {os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
         frame = frame.f_back
     return f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}" if code is not None else "unknown"
-
-
-def _is_library(file: str) -> bool:
-    return file.startswith("<") or any(part in file for part in _LIBRARIES)

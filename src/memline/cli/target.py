@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from memline.cli.origin import is_users
 from memline.cli.shapes import parse_keyword, parse_shape
 from memline.errors import ArgumentError, MemlineError
 
@@ -137,14 +138,7 @@ def told(doing: str, missing: str | None = None) -> Iterator[None]:
 
 def _place(error: BaseException) -> str:
     """Returns where the user's own code was when it was raised: the last frame outside of libraries."""
-    own = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<")
-        and "site-packages" not in frame.filename
-        and not Path(frame.filename).is_relative_to(Path(__file__).parents[1])
-        and not frame.filename.startswith(os.path.dirname(os.__file__))
-    ]
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
     return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
 
 
