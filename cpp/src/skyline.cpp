@@ -211,7 +211,7 @@ std::vector<int64_t> skyline(const Model& model, const std::vector<double>& weig
   Lives lives(model, weight);
   Heights heights(model.sections);
   for (int placed = 0; placed < model.count;) {
-    if (placed % 256 == 0 && stopped()) return {};
+    if (placed % 64 == 0 && stopped()) return {};
     const Heights::Valley valley = heights.lowest();
     const int j = lives.weightiest_within(valley.time);
     if (j < 0) {
