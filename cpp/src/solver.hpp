@@ -44,7 +44,8 @@ class Solver {
   void aim_at_pool(int pool) { pool_ = pool; }
 
   // One more round at a capacity, on all threads in different ways, and longer than the one before. With a descent, half of
-  // them go down that way at the same time; one thread does both by turns.
+  // the threads go down that way at the same time, and all of them in every second round once the usual tries at the
+  // capacity are through; one thread alone takes turns.
   void round(Aim& aim, Descent* descent, Watch& watch);
 
   int64_t nodes() const;

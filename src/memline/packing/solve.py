@@ -187,8 +187,11 @@ def _limits(cpu_limit: float | None, threads: int, seed: int, memory_limit_bytes
 
 
 def _left(time_limit: float | None, start: float) -> float:
-    """What is left of a time limit, in seconds: to hand over a hundred thousand buffers takes part of it."""
-    return max(_seconds("time_limit", time_limit) - (time.monotonic() - start), 1e-6)
+    """What is left of a time limit, in seconds.
+
+    To hand over a hundred thousand buffers takes part of it, and to take the answer back takes again a quarter of that.
+    """
+    return max(_seconds("time_limit", time_limit) - 1.25 * (time.monotonic() - start), 1e-6)
 
 
 def _seconds(name: str, value: float | None) -> float:
