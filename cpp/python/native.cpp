@@ -16,26 +16,28 @@ namespace packing = memline::packing;
 
 namespace {
 
-using Row = std::tuple<int64_t, int64_t, int64_t, int64_t, uint64_t>;    // size, alignment, offset, hint, pools
-using SegmentRow = std::tuple<int, int64_t, int64_t, int64_t, int64_t>;  // buffer, begin, end, first, last
+using Column = std::vector<int64_t>;
 
-packing::Problem make_problem(const std::vector<Row>& rows, const std::vector<SegmentRow>& segments,
-                              const std::vector<std::tuple<int, int>>& reuses, const std::vector<int64_t>& capacities) {
+// A problem from columns: of its buffers, of their segments (which are of owner's), of what reuses what, and of its pools.
+packing::Problem make_problem(const Column& sizes, const Column& alignments, const Column& offsets, const Column& hints,
+                              const std::vector<uint64_t>& pools, const std::vector<int>& owners, const Column& begins,
+                              const Column& ends, const Column& firsts, const Column& lasts,
+                              const std::vector<int>& reusers, const std::vector<int>& reused, const Column& capacities) {
   packing::Problem problem;
   problem.capacities = capacities;
-  for (const auto& [size, alignment, offset, hint, pools] : rows) {
-    packing::Buffer buffer;
-    buffer.size = size;
-    buffer.alignment = alignment;
-    buffer.offset = offset;
-    buffer.hint = hint;
-    buffer.pools = pools;
-    problem.buffers.push_back(std::move(buffer));
+  problem.buffers.resize(sizes.size());
+  for (size_t k = 0; k < sizes.size(); ++k) {
+    packing::Buffer& buffer = problem.buffers[k];
+    buffer.size = sizes[k];
+    buffer.alignment = alignments.at(k);
+    buffer.offset = offsets.at(k);
+    buffer.hint = hints.at(k);
+    buffer.pools = pools.at(k);
   }
-  for (const auto& [buffer, begin, end, first, last] : segments) {
-    problem.buffers.at(buffer).segments.push_back({begin, end, first, last});
+  for (size_t k = 0; k < owners.size(); ++k) {
+    problem.buffers.at(owners[k]).segments.push_back({begins.at(k), ends.at(k), firsts.at(k), lasts.at(k)});
   }
-  for (const auto& [buffer, reused] : reuses) problem.buffers.at(buffer).reuses.push_back(reused);
+  for (size_t k = 0; k < reusers.size(); ++k) problem.buffers.at(reusers[k]).reuses.push_back(reused.at(k));
   return problem;
 }
 
@@ -86,11 +88,8 @@ packing::Options make_options(double time_limit_seconds, double cpu_limit_second
   return options;
 }
 
-nb::dict pack(const std::vector<Row>& rows, const std::vector<SegmentRow>& segments,
-              const std::vector<std::tuple<int, int>>& reuses, const std::vector<int64_t>& capacities,
-              double time_limit_seconds, double cpu_limit_seconds, int threads, uint64_t seed,
-                  int64_t memory_limit_bytes) {
-  const packing::Problem problem = make_problem(rows, segments, reuses, capacities);
+nb::dict pack(const packing::Problem& problem, double time_limit_seconds, double cpu_limit_seconds, int threads, uint64_t seed,
+              int64_t memory_limit_bytes) {
   Caller caller{nb::none()};
   const packing::Options options =
       make_options(time_limit_seconds, cpu_limit_seconds, threads, seed, memory_limit_bytes, caller);
@@ -114,11 +113,8 @@ nb::dict pack(const std::vector<Row>& rows, const std::vector<SegmentRow>& segme
   return result;
 }
 
-nb::dict minimize(const std::vector<Row>& rows, const std::vector<SegmentRow>& segments,
-                  const std::vector<std::tuple<int, int>>& reuses, const std::vector<int64_t>& capacities,
-                  double time_limit_seconds, double cpu_limit_seconds, int threads, uint64_t seed,
-                  int64_t memory_limit_bytes, nb::object tell) {
-  const packing::Problem problem = make_problem(rows, segments, reuses, capacities);
+nb::dict minimize(const packing::Problem& problem, double time_limit_seconds, double cpu_limit_seconds, int threads, uint64_t seed,
+              int64_t memory_limit_bytes, nb::object tell) {
   Caller caller{std::move(tell)};
   const packing::Options options =
       make_options(time_limit_seconds, cpu_limit_seconds, threads, seed, memory_limit_bytes, caller);
@@ -146,11 +142,12 @@ nb::dict minimize(const std::vector<Row>& rows, const std::vector<SegmentRow>& s
 
 NB_MODULE(_native, m) {
   m.doc() = "The solver of memline.packing; see cpp/include/memline/packing.hpp.";
-  m.def("pack", &pack, nb::arg("rows"), nb::arg("segments"), nb::arg("reuses"), nb::arg("capacities"),
-        nb::arg("time_limit_seconds"), nb::arg("cpu_limit_seconds"), nb::arg("threads"), nb::arg("seed"),
-        nb::arg("memory_limit_bytes"));
-  m.def("minimize", &minimize, nb::arg("rows"), nb::arg("segments"), nb::arg("reuses"), nb::arg("capacities"),
-        nb::arg("time_limit_seconds"), nb::arg("cpu_limit_seconds"), nb::arg("threads"), nb::arg("seed"),
-        nb::arg("memory_limit_bytes"),
-        nb::arg("tell").none());
+  nb::class_<packing::Problem>(m, "Problem");
+  m.def("make_problem", &make_problem, nb::arg("sizes"), nb::arg("alignments"), nb::arg("offsets"), nb::arg("hints"),
+        nb::arg("pools"), nb::arg("owners"), nb::arg("begins"), nb::arg("ends"), nb::arg("firsts"), nb::arg("lasts"),
+        nb::arg("reusers"), nb::arg("reused"), nb::arg("capacities"));
+  m.def("pack", &pack, nb::arg("problem"), nb::arg("time_limit_seconds"), nb::arg("cpu_limit_seconds"),
+        nb::arg("threads"), nb::arg("seed"), nb::arg("memory_limit_bytes"));
+  m.def("minimize", &minimize, nb::arg("problem"), nb::arg("time_limit_seconds"), nb::arg("cpu_limit_seconds"),
+        nb::arg("threads"), nb::arg("seed"), nb::arg("memory_limit_bytes"), nb::arg("tell").none());
 }

@@ -26,18 +26,24 @@ constexpr Weighing kWeighings[] = {{1, 0}, {1, 0.5}, {1, 1}, {0, 1}, {1, 0.2}, {
 
 }  // namespace
 
-void for_quick_packings(const Problem& problem, const Part& part, int pool, const Model* model, Watch& watch,
-                        const std::function<bool(const Placement&, int64_t)>& try_out) {
+int for_quick_packings(const Problem& problem, const Part& part, int pool, const Model* model, int leave_out, Watch& watch,
+                       const std::function<bool(const Placement&, int64_t)>& try_out) {
   auto expired = [&] { return watch.expired(); };
+  int count = 0;
   const int64_t capacity = part.pool >= 0 ? problem.capacities[part.pool] : kNoCapacity;
+  // Both return whether that is enough. The clock is looked at before what is made for a packing, too: weights and orders
+  // of a hundred thousand buffers take a while.
   auto try_skylines = [&] {
+    if (std::any_of(model->fixed.begin(), model->fixed.end(), [](int64_t fixed) { return fixed >= 0; })) return false;
     for (const Weighing& how : kWeighings) {
+      if (count++ < leave_out) continue;
+      if (expired()) return true;
       std::vector<double> weight;
       for (int j = 0; j < model->count; ++j) {
         weight.push_back(std::pow(model->life[j], how.life) * std::pow(model->size[j], how.size));
       }
       const std::vector<int64_t> offsets = skyline(*model, weight, expired);
-      if (offsets.empty()) return false;
+      if (offsets.empty()) continue;
       Placement placement = blank(problem);
       int64_t top = 0;
       for (int j = 0; j < model->count; ++j) {
@@ -50,27 +56,31 @@ void for_quick_packings(const Problem& problem, const Part& part, int pool, cons
     }
     return false;
   };
-  const bool is_large = model != nullptr && count_neighbours(*model) > kManyPairs;
-  if (is_large && try_skylines()) return;
-  FirstFit fit(problem, part.members);
-  const bool has_hints = std::any_of(part.members.begin(), part.members.end(),
-                                     [&](int k) { return problem.buffers[k].hint >= 0; });
-  for (bool hints : {true, false}) {
-    if (hints && !has_hints) continue;
-    for (Order order : {Order::kSize, Order::kArea, Order::kLife, Order::kConflicts}) {
-      const std::vector<int> members = fit.order_by(order);
-      for (bool best_fit : {false, true}) {
-        if (best_fit && order != Order::kSize) continue;  // by size and into the tightest hole: XLA's way
-        Placement placement = blank(problem);
-        if (!fit.place(members, {best_fit, hints}, expired, placement)) {
-          if (watch.expired()) return;
-          continue;
+  auto try_first_fits = [&] {
+    if (expired()) return true;
+    FirstFit fit(problem, part.members);
+    const bool has_hints = std::any_of(part.members.begin(), part.members.end(),
+                                       [&](int k) { return problem.buffers[k].hint >= 0; });
+    for (bool hints : {true, false}) {
+      if (hints && !has_hints) continue;
+      for (Order order : {Order::kSize, Order::kArea, Order::kLife, Order::kConflicts}) {
+        for (bool best_fit : {false, true}) {
+          if (best_fit && order != Order::kSize) continue;  // by size and into the tightest hole: XLA's way
+          if (count++ < leave_out) continue;
+          if (expired()) return true;
+          Placement placement = blank(problem);
+          if (!fit.place(fit.order_by(order), {best_fit, hints}, expired, placement)) continue;
+          if (try_out(placement, fit.top(placement, pool))) return true;
         }
-        if (try_out(placement, fit.top(placement, pool))) return;
       }
     }
-  }
+    return false;
+  };
+  const bool is_large = model != nullptr && count_neighbours(*model) > kManyPairs;
+  if (is_large && try_skylines()) return count;
+  if (try_first_fits()) return count;
   if (model != nullptr && !is_large) try_skylines();
+  return count;
 }
 
 void climb(const Problem& problem, const Part& part, int pool, int steps, uint64_t seed, Watch& watch,

@@ -14,8 +14,6 @@ namespace memline::packing {
 namespace {
 
 constexpr int kClimbingSteps = 40;
-constexpr int kMostHalvings = 6;
-constexpr int kTriesOfOne = 3;  // one for each order of the search
 constexpr size_t kMostToClimb = 500;
 
 int open_pool(const Problem& problem) {
@@ -37,9 +35,9 @@ struct State {
   bool has_best = false;
   bool hopeless = false;  // does not fit however large the open pool is
   bool exhausted = false;  // nothing more can be tried
+  int tried_quickly = 0;   // of the quick packings
   int64_t arena = 0;
   int64_t bound = 0;
-  int misses = 0;  // tries on the way since something was learnt
 };
 
 class Minimizer {
@@ -50,7 +48,8 @@ class Minimizer {
   Minimum run() {
     place_what_takes_nothing();
     for (Part& part : take_apart(problem_)) {
-      states_.push_back({std::move(part), nullptr, {}, false, false, false, 0, 0, 0});
+      states_.emplace_back();
+      states_.back().part = std::move(part);
       begin(states_.back());
     }
     told_ = true;
@@ -90,11 +89,11 @@ class Minimizer {
     // There is always a packing, also where the time is over: the first one is made without a look at the clock.
     const Options unhurried;
     Watch no_limit(unhurried);
-    for_quick_packings(problem_, part, pool_, state.solver->model(), no_limit,
-                       [&](const Placement& placement, int64_t top) {
-                         take(state, placement, top);
-                         return true;
-                       });
+    auto take_one = [&](const Placement& placement, int64_t top) {
+      take(state, placement, top);
+      return true;
+    };
+    state.tried_quickly = for_quick_packings(problem_, part, pool_, state.solver->model(), 0, no_limit, take_one);
   }
 
   void try_quickly(State& state) {
@@ -103,8 +102,10 @@ class Minimizer {
       take(state, placement, top);
       return state.arena <= std::max(state.bound, bound());
     };
-    for_quick_packings(problem_, part, pool_, state.solver->model(), watch_, take_better);
-    if (state.has_best && state.arena > state.bound && part.members.size() <= kMostToClimb) {
+    for_quick_packings(problem_, part, pool_, state.solver->model(), state.tried_quickly, watch_, take_better);
+    // The search comes lower than that in less time.
+    const bool is_searched = part.plain && state.solver->is_searchable();
+    if (!is_searched && state.has_best && state.arena > state.bound && part.members.size() <= kMostToClimb) {
       climb(problem_, part, pool_, kClimbingSteps, options_.seed, watch_, take_better);
     }
   }
@@ -159,32 +160,27 @@ class Minimizer {
       find_any(state);
       return;
     }
-    // One aim at what would be the proof, and one on the way there: half-way, or less far where that was missed.
-    const int64_t unit = state.solver->unit();
-    const int64_t least = std::max(state.bound, bound());
-    const int64_t nearer = (state.arena - least) >> (1 + state.misses / kTriesOfOne % kMostHalvings);
-    std::vector<Aim> aims(1);
-    aims[0].capacity = least;
-    if (state.arena - unit > least) {
-      aims.emplace_back();
-      aims[1].capacity = std::max(least + unit, state.arena - std::max(nearer / unit, int64_t{1}) * unit);
-    }
-    state.solver->round(aims, watch_);
-    if (aims.back().was_tried) ++state.misses;
-    for (const Aim& aim : aims) {
-      if (aim.outcome != Outcome::kCutShort) state.misses = 0;
-      if (aim.outcome == Outcome::kFound) take(state, aim.placement, top_of(state.part, aim.placement));
-      if (aim.outcome == Outcome::kRefuted) raise_bound(state, aim.capacity);
-    }
+    // At what would be the proof, and on the way there.
+    Aim aim;
+    aim.capacity = std::max(state.bound, bound());
+    Descent descent;
+    descent.least = aim.capacity;
+    descent.arena = state.arena;
+    const bool is_way = state.arena - state.solver->unit() > aim.capacity;
+    state.solver->round(aim, is_way ? &descent : nullptr, watch_);
+    if (aim.outcome == Outcome::kFound) take(state, aim.placement, top_of(state.part, aim.placement));
+    if (aim.outcome == Outcome::kRefuted) raise_bound(state, aim.capacity);
+    if (descent.is_lower) take(state, descent.placement, descent.arena);
+    if (descent.refuted >= 0) raise_bound(state, descent.refuted);
   }
 
   void find_any(State& state) {
-    std::vector<Aim> aims(1);
+    Aim aim;
     const int pool = state.part.pool;
-    aims[0].capacity = pool >= 0 && pool != pool_ ? problem_.capacities[pool] : enough(problem_);
-    state.solver->round(aims, watch_);
-    if (aims[0].outcome == Outcome::kFound) take(state, aims[0].placement, top_of(state.part, aims[0].placement));
-    state.hopeless = aims[0].outcome == Outcome::kRefuted;
+    aim.capacity = pool >= 0 && pool != pool_ ? problem_.capacities[pool] : enough(problem_);
+    state.solver->round(aim, nullptr, watch_);
+    if (aim.outcome == Outcome::kFound) take(state, aim.placement, top_of(state.part, aim.placement));
+    state.hopeless = aim.outcome == Outcome::kRefuted;
   }
 
   // Nothing fits this capacity: the next one that an arena can have is the new bound.

@@ -1,8 +1,8 @@
 #include "model.hpp"
 
 #include <algorithm>
-#include <map>
 #include <numeric>
+#include <span>
 #include <tuple>
 
 namespace memline::packing {
@@ -97,19 +97,29 @@ void merge_ranges(Model& m) {
 }
 
 void find_twins(Model& m) {
-  std::map<std::vector<int64_t>, int> last;
+  auto ranges_of = [&](int j) { return std::span(m.ranges).subspan(m.range_begin[j], m.range_begin[j + 1] - m.range_begin[j]); };
+  auto numbers = [&](int j) { return std::tie(m.hull[j].first, m.hull[j].last, m.size[j], m.alignment[j], m.fixed[j]); };
+  // -1, 0 or 1: what differs first.
+  auto compare = [&](int i, int j) {
+    if (numbers(i) != numbers(j)) return numbers(i) < numbers(j) ? -1 : 1;
+    const auto a = ranges_of(i), b = ranges_of(j);
+    const auto less = [](const Range& r, const Range& s) { return std::tie(r.first, r.last) < std::tie(s.first, s.last); };
+    if (std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end(), less)) return -1;
+    return std::lexicographical_compare(b.begin(), b.end(), a.begin(), a.end(), less) ? 1 : 0;
+  };
+  std::vector<int> order(m.count);
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [&](int i, int j) {
+    const int differs = compare(i, j);
+    return differs != 0 ? differs < 0 : i < j;
+  });
   m.kind.assign(m.count, 0);
   m.twin.assign(m.count, -1);
-  for (int j = 0; j < m.count; ++j) {
-    std::vector<int64_t> key = {m.size[j], m.alignment[j], m.fixed[j]};
-    for (int r = m.range_begin[j]; r < m.range_begin[j + 1]; ++r) {
-      key.push_back(m.ranges[r].first);
-      key.push_back(m.ranges[r].last);
-    }
-    auto [found, is_new] = last.try_emplace(std::move(key), j);
-    m.kind[j] = is_new ? j : m.kind[found->second];
-    if (!is_new) m.twin[j] = found->second;
-    found->second = j;
+  for (int k = 0; k < m.count; ++k) {
+    const int j = order[k];
+    const bool is_twin = k > 0 && compare(order[k - 1], j) == 0;
+    m.kind[j] = is_twin ? m.kind[order[k - 1]] : j;
+    if (is_twin) m.twin[j] = order[k - 1];
   }
 }
 
@@ -154,13 +164,17 @@ Model make_model(const Problem& problem, const std::vector<int>& members) {
   }
   make_sections(problem, m);
   merge_ranges(m);
-  m.load.assign(m.sections, 0);
+  // The changes from section to section, and then their sums: among a hundred thousand buffers lives are long.
+  m.load.assign(m.sections + 1, 0);
   for (int j = 0; j < m.count; ++j) {
     m.hull.push_back({m.ranges[m.range_begin[j]].first, m.ranges[m.range_begin[j + 1] - 1].last});
     for (int r = m.range_begin[j]; r < m.range_begin[j + 1]; ++r) {
-      for (int s = m.ranges[r].first; s < m.ranges[r].last; ++s) m.load[s] += m.size[j];
+      m.load[m.ranges[r].first] += m.size[j];
+      m.load[m.ranges[r].last] -= m.size[j];
     }
   }
+  std::partial_sum(m.load.begin(), m.load.end(), m.load.begin());
+  m.load.pop_back();
   find_twins(m);
   return m;
 }

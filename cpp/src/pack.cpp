@@ -92,7 +92,7 @@ class Packer {
 
   bool try_quickly(const Part& part, const Model* model) {
     bool fits = false;
-    for_quick_packings(problem_, part, part.pool, model, watch_, [&](const Placement& placement, int64_t) {
+    for_quick_packings(problem_, part, part.pool, model, 0, watch_, [&](const Placement& placement, int64_t) {
       copy_members(part, placement, answer_.placement);
       return fits = true;
     });
@@ -115,16 +115,16 @@ class Packer {
       for (size_t k : std::vector<size_t>(open)) {
         const int pool = parts[k]->pool;
         const int64_t capacity = pool >= 0 ? problem_.capacities[pool] : 0;
-        std::vector<Aim> aims(1);
-        aims[0].capacity = capacity == kNoCapacity ? enough(problem_) : capacity;
-        solvers[k]->round(aims, watch_);
-        if (aims[0].outcome == Outcome::kRefuted) {
+        Aim aim;
+        aim.capacity = capacity == kNoCapacity ? enough(problem_) : capacity;
+        solvers[k]->round(aim, nullptr, watch_);
+        if (aim.outcome == Outcome::kRefuted) {
           count(solvers);
           answer_.core = irreducible_core(problem_, *parts[k], watch_);
           return finish(Status::kInfeasible, "searched exhaustively");
         }
-        if (aims[0].outcome == Outcome::kFound) {
-          copy_members(*parts[k], aims[0].placement, answer_.placement);
+        if (aim.outcome == Outcome::kFound) {
+          copy_members(*parts[k], aim.placement, answer_.placement);
           std::erase(open, k);
         }
         if (watch_.expired()) break;

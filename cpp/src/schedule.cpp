@@ -13,9 +13,10 @@ const std::array<std::vector<Key>, 3> kOrders = {{
     {Key::kTotal, Key::kArea, Key::kLife},
     {Key::kTotal, Key::kLife, Key::kArea},
 }};
-constexpr int kOrderCount = static_cast<int>(kOrders.size());
+static_assert(kOrders.size() == kOrderCount);
 constexpr int kOpeningLaps = 5;  // each in all three orders
 constexpr int kOpeningTries = kOpeningLaps * kOrderCount;
+static_assert(2 * kOpeningTries == kOpeningNumbers);
 
 // A first series goes lowest first, each lap twice as long as the one before.
 Try opening(int k) {

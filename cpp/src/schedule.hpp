@@ -12,6 +12,12 @@ struct Try {
   int64_t node_limit = 0;
 };
 
+// So many tries in a row differ in the order of the search, and not in its length.
+inline constexpr int kOrderCount = 3;
+
+// With the first so many tries a worker has been through both opening series.
+inline constexpr int kOpeningNumbers = 30;
+
 // The k-th try of a worker, one of several side by side, on a part of so many buffers.
 Try try_number(int k, int worker, int buffers);
 

@@ -26,14 +26,14 @@ int64_t Search::bytes_for(const Model& model) {
 }
 
 Search::Search(const Model& model, const Neighbours& neighbours, int64_t table_bytes, uint64_t seed)
-    : m_(model), near_(neighbours), failed_under_(kNever), random_(seed) {
+    : m_(model), near_(neighbours), pile_(model), failed_under_(kNever), random_(seed) {
   const int n = m_.count;
   low_.assign(n, 0);
   bound_.assign(n, 0);
   postponed_.assign(n, 0);
   placed_.assign(n, 0);
   crossing_.assign(m_.sections, 0);
-  above_.assign(m_.sections, 0);
+  load_.assign(m_.sections, 0);
   rank_.assign(n, 0);
   total_.assign(n, 0);
   noise_.assign(n, 1.0);
@@ -53,7 +53,7 @@ Outcome Search::run(const Manner& manner, int64_t capacity, int64_t node_limit, 
   const int n = m_.count;
   how_ = manner;
   capacity_ = capacity / m_.unit;
-  if (capacity_ > failed_under_) std::fill(failed_.begin(), failed_.end(), Mark{});
+  if (capacity_ > failed_under_) forget_failures();
   failed_under_ = capacity_ > failed_under_ ? capacity_ : std::min(failed_under_, capacity_);
   nodes_left_ = node_limit;
   stop_ = &stop;
@@ -81,14 +81,24 @@ Outcome Search::run(const Manner& manner, int64_t capacity, int64_t node_limit, 
   return descend_parts(-1, all, {0, m_.sections}, 0);
 }
 
+void Search::forget(uint64_t seed) {
+  forget_failures();
+  failed_under_ = kNever;
+  std::fill(failures_.begin(), failures_.end(), 0);
+  random_.seed(seed);
+  chance_.reset();
+}
+
+// Far quicker than to clear the table: that takes as long as some hundred states.
+void Search::forget_failures() { salt_ = mix(salt_ + 1); }
+
 void Search::rank_members(std::vector<int> members) {
-  // above_ is free between two calls of may_fit.
   for (int j : members) {
-    for (int s = m_.hull[j].first; s < m_.hull[j].last; ++s) above_[s] = 0;
+    for (int s = m_.hull[j].first; s < m_.hull[j].last; ++s) load_[s] = 0;
   }
   auto for_sections = [&](int j, auto visit) {
     for (int r = m_.range_begin[j]; r < m_.range_begin[j + 1]; ++r) {
-      for (int s = m_.ranges[r].first; s < m_.ranges[r].last; ++s) visit(above_[s]);
+      for (int s = m_.ranges[r].first; s < m_.ranges[r].last; ++s) visit(load_[s]);
     }
   };
   for (int j : members) for_sections(j, [&](int64_t& load) { load += m_.size[j]; });
@@ -241,31 +251,16 @@ bool Search::may_fit(std::vector<int>& left, Range time) {
     for (; at > 0 && bound_[left[at - 1]] < bound; --at) left[at] = left[at - 1];
     left[at] = j;
   }
-  // At every section all that begins at a bound or above has to fit between that bound and the capacity.
-  int64_t* above = above_.data();
-  std::fill(above + time.first, above + time.last, 0);
-  for (int j : left) {
-    const int64_t size = m_.size[j];
-    int64_t most = 0;
-    for (int r = m_.range_begin[j]; r < m_.range_begin[j + 1]; ++r) {
-      for (int s = m_.ranges[r].first; s < m_.ranges[r].last; ++s) {
-        above[s] += size;
-        most = std::max(most, above[s]);
-      }
-    }
-    if (most + bound_[j] > capacity_) {
-      if (how_.learning > 0) blame(j);
-      return false;
-    }
-  }
-  return true;
+  const int misfit = pile_.first_too_high(left, bound_, time, capacity_);
+  if (misfit >= 0 && how_.learning > 0) blame(misfit);
+  return misfit < 0;
 }
 
 // Counts a failure for the sections at which there is too much above a buffer.
 void Search::blame(int j) {
   for (int r = m_.range_begin[j]; r < m_.range_begin[j + 1]; ++r) {
     for (int s = m_.ranges[r].first; s < m_.ranges[r].last; ++s) {
-      if (above_[s] + bound_[j] > capacity_) failures_[s] += 1;
+      if (pile_.at(s) + bound_[j] > capacity_) failures_[s] += 1;
     }
   }
 }
@@ -321,7 +316,7 @@ int Search::what_fits_below(int j, bool& any) const {
 }
 
 Search::Mark Search::hash(const std::vector<int>& left) const {
-  Mark sum;
+  Mark sum{salt_, 0};
   for (int j : left) {
     const uint64_t state = static_cast<uint64_t>(low_[j]) << 1 | postponed_[j];
     const uint64_t one = mix(mix(static_cast<uint64_t>(m_.kind[j]) + 0x51ED27) ^ state);
@@ -338,7 +333,7 @@ Outcome Search::descend(std::vector<int>& left, Range time, int depth) {
   Mark state;
   bool is_first = true;
   while (true) {
-    if (--nodes_left_ < 0 || ((nodes_ & 255) == 0 && stop_->load(std::memory_order_relaxed))) {
+    if (--nodes_left_ < 0 || ((nodes_ & 63) == 0 && stop_->load(std::memory_order_relaxed))) {
       undo_to(mark);
       return Outcome::kCutShort;
     }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "model.hpp"
+#include "pile.hpp"
 
 namespace memline::packing {
 
@@ -41,6 +42,9 @@ class Search {
   // Searches in one manner until it knows, has looked at `node_limit` states, or `stop` is set. What failed under
   // one capacity fails under a lower one: it is forgotten only where the capacity is higher than before.
   Outcome run(const Manner& manner, int64_t capacity, int64_t node_limit, const std::atomic<bool>& stop);
+
+  // Whatever it has learnt goes; from here on it is as if it had been made with this seed.
+  void forget(uint64_t seed);
 
   // Where the model's buffers lie, in its units, after a run that found it.
   const std::vector<int64_t>& offsets() const { return low_; }
@@ -75,6 +79,7 @@ class Search {
   int pick(const std::vector<int>& left) const;
   int pick_lowest(const std::vector<int>& left, Range near) const;
   int what_fits_below(int j, bool& any) const;
+  void forget_failures();
   void blame(int j);
   double blame_on(int j) const;
   bool hits_fixed(int j) const;
@@ -88,14 +93,16 @@ class Search {
 
   const Model& m_;
   const Neighbours& near_;
+  Pile pile_;
   int64_t capacity_ = 0;
   int64_t failed_under_;  // the lowest capacity that a kept failure holds for
+  uint64_t salt_ = 0;     // of the marks: another one makes strangers of all that are kept
   std::vector<int64_t> low_;     // the lowest offset a buffer can still have; where it lies, once it is placed
   std::vector<int64_t> bound_;   // the same, or more where it is postponed
   std::vector<uint8_t> postponed_;
   std::vector<uint8_t> placed_;
   std::vector<int> crossing_;    // unplaced buffers that live on both sides of the end of a section
-  std::vector<int64_t> above_;   // a scratch sum for each section
+  std::vector<int64_t> load_;    // scratch: what lives in each section
   std::vector<int> rank_;        // smaller goes first
   std::vector<int> next_twin_;
   std::vector<int64_t> total_;

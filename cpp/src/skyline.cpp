@@ -11,12 +11,16 @@ namespace {
 // Buffers as points (first section, last section) in a k-d tree: which of those within a valley weighs most?
 class Lives {
  public:
-  Lives(const Model& m, const std::vector<double>& weight) : m_(m), weight_(weight), order_(m.count) {
+  Lives(const Model& m, const std::vector<double>& weight, const std::function<bool()>& stopped)
+      : m_(m), weight_(weight), order_(m.count), stopped_(stopped) {
     std::iota(order_.begin(), order_.end(), 0);
     while (leaves_ * kLeaf < m.count) leaves_ *= 2;
     nodes_.resize(2 * leaves_);
     build(1, 0, m.count, true);
   }
+
+  // Whether the tree is whole, and not cut short.
+  bool is_whole() const { return is_whole_; }
 
   // The weightiest buffer within a range of sections, or -1.
   int weightiest_within(Range valley) const {
@@ -38,6 +42,7 @@ class Lives {
 
  private:
   static constexpr int kLeaf = 8;
+  static constexpr int kMany = 10000;  // it takes milliseconds to part so many
 
   struct Node {
     Range members;  // of order_, in a leaf
@@ -47,6 +52,8 @@ class Lives {
   };
 
   void build(int node, int begin, int end, bool by_first) {
+    if (end - begin > kMany && stopped_()) is_whole_ = false;
+    if (!is_whole_) return;
     if (node >= leaves_) {
       nodes_[node].members = {begin, end};
       leaf_of_.resize(m_.count);
@@ -110,6 +117,8 @@ class Lives {
   std::vector<int> leaf_of_;
   std::vector<Node> nodes_;
   int leaves_ = 1;
+  const std::function<bool()>& stopped_;
+  bool is_whole_ = true;
 };
 
 // The skyline: runs of sections of one height, each known by its first section.
@@ -208,10 +217,11 @@ std::vector<int64_t> skyline(const Model& model, const std::vector<double>& weig
   }
   std::vector<int64_t> offsets(model.count, 0);
   if (model.count == 0) return offsets;
-  Lives lives(model, weight);
+  Lives lives(model, weight, stopped);
+  if (!lives.is_whole()) return {};
   Heights heights(model.sections);
   for (int placed = 0; placed < model.count;) {
-    if (placed % 256 == 0 && stopped()) return {};
+    if (placed % 64 == 0 && stopped()) return {};
     const Heights::Valley valley = heights.lowest();
     const int j = lives.weightiest_within(valley.time);
     if (j < 0) {

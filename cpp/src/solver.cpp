@@ -10,6 +10,13 @@ namespace {
 constexpr int kMostBuffers = 10000;               // deeper searches would need a deeper stack
 constexpr int64_t kTableBytes = int64_t{1} << 23;  // more failed states than that do not stay in a cache
 constexpr int64_t kBriefNodes = 4096;              // a few milliseconds: not worth a thread
+constexpr int64_t kRoundNodes = 16;                // for each buffer: threads wait for each other after so many
+
+// Of one part: a thread that goes down in one round and seeks the proof in the next one has a worker for either.
+int64_t most_workers(const Options& options) {
+  const int64_t threads = std::max(options.threads, 1);
+  return threads + (threads + 1) / 2;
+}
 
 }  // namespace
 
@@ -20,94 +27,149 @@ Solver::Solver(const Problem& problem, const Part& part, const Options& options)
     return;
   }
   model_ = make_model(problem, part.members);
-  const int64_t workers = std::max(options.threads, 2);
-  const int64_t bytes = count_neighbours(*model_) * 20 + workers * Search::bytes_for(*model_);
+  const int64_t bytes = count_neighbours(*model_) * 20 + most_workers(options) * Search::bytes_for(*model_);
   searchable_ = model_->count <= kMostBuffers && bytes <= options.memory_limit_bytes / 2;
   if (searchable_) neighbours_ = make_neighbours(*model_);
 }
 
-void Solver::make_workers(size_t count) {
-  const int64_t share = options_.memory_limit_bytes / 2 / static_cast<int64_t>(std::max<size_t>(count, 2));
-  while (part_.plain && fast_.size() < count) {
-    const uint64_t seed = options_.seed * 1000003 + fast_.size();
-    fast_.push_back(std::make_unique<Search>(*model_, neighbours_, std::min(share, kTableBytes), seed));
+void Solver::make(Worker& worker) {
+  const int64_t share = options_.memory_limit_bytes / 2 / most_workers(options_);
+  if (part_.plain) {
+    worker.fast = std::make_unique<Search>(*model_, neighbours_, std::min(share, kTableBytes), next_seed());
+  } else {
+    worker.general = std::make_unique<GeneralSearch>(problem_, part_.members);
   }
-  while (!part_.plain && general_.size() < count) {
-    general_.push_back(std::make_unique<GeneralSearch>(problem_, part_.members));
-  }
-  tries_.resize(count, 0);
 }
 
-void Solver::round(std::vector<Aim>& aims, Watch& watch) {
-  const size_t threads = static_cast<size_t>(std::max(options_.threads, 1));
-  // With fewer threads than aims they take turns.
-  const size_t workers = std::max(threads, aims.size());
-  make_workers(workers);
-  const size_t first = threads < aims.size() ? static_cast<size_t>(rounds_) * threads % aims.size() : 0;
+void Solver::round(Aim& aim, Descent* descent, Watch& watch) {
+  const int threads = std::max(options_.threads, 1);
+  // The general search has only one way of going about it.
+  const int most = part_.plain ? threads : 1;
+  // The proof is sought in every round at first, for most proofs come early, and then in every second one; one thread alone
+  // does that and goes down by turns.
+  const bool is_open = workers_.empty() || workers_[0].tries < kOpeningNumbers;
+  const bool is_turn = threads == 1 ? rounds_ % (is_open ? 2 : 4) == 0 : is_open || rounds_ % 2 == 0;
+  const int first_descender = (most + 1) / 2;
+  const int seekers = descent == nullptr ? most : is_turn ? first_descender : 0;
+  const int descenders = descent == nullptr || (threads == 1 && is_turn) ? 0 : std::max(most - seekers, 1);
+  workers_.resize(std::max<size_t>(workers_.size(), std::max(first_descender + descenders, seekers)));
   ++rounds_;
-  std::vector<size_t> running;
-  for (size_t t = 0; t < threads; ++t) {
-    const size_t worker = threads < aims.size() ? (first + t) % aims.size() : t;
-    if (part_.plain || worker < aims.size()) running.push_back(worker);  // the general search has only one way
-  }
+
   std::vector<Job> jobs;
-  int64_t longest = 0;
-  for (size_t worker : running) {
-    const int size = static_cast<int>(part_.members.size());
-    const Aim& aim = aims[worker % aims.size()];
-    const int tries = tries_[worker];
-    const int rival = static_cast<int>(worker / aims.size());  // its number among those with the same aim
-    // The general search is the same in every try: only a longer one comes further.
-    const int64_t limit = part_.plain ? try_number(tries, rival, size).node_limit
-                                      : int64_t{64} * size << std::min(tries, 30);
-    longest = std::max(longest, limit);
-    const int64_t capacity = aim.capacity;
-    jobs.push_back([this, worker, rival, capacity, limit](const std::atomic<bool>& stop) {
-      return run(worker, rival, capacity, limit, stop);
+  std::vector<Descent> ways(descenders, descent == nullptr ? Descent{} : *descent);
+  int64_t nodes = descent == nullptr ? 0 : kRoundNodes * static_cast<int64_t>(part_.members.size());
+  for (int k = 0; k < seekers; ++k) nodes = std::max(nodes, node_limit(workers_[k].tries, k));
+  for (int k = 0; k < seekers; ++k) {
+    Worker& worker = workers_[k];
+    if (!worker.fast && !worker.general) make(worker);
+    jobs.push_back([this, k, &worker, &aim, nodes](const std::atomic<bool>& stop) {
+      return seek(worker, k, aim.capacity, nodes, stop);
     });
   }
-  const std::vector<Outcome> outcomes = run_round(jobs, longest <= kBriefNodes, watch);
-  for (size_t k = 0; k < running.size(); ++k) {
-    Aim& aim = aims[running[k] % aims.size()];
-    ++tries_[running[k]];
-    aim.was_tried = true;
-    if (aim.outcome != Outcome::kCutShort || outcomes[k] == Outcome::kCutShort) continue;
-    aim.outcome = outcomes[k];
-    if (aim.outcome != Outcome::kFound) continue;
-    aim.placement.offsets.assign(problem_.buffers.size(), 0);
-    aim.placement.pools.assign(problem_.buffers.size(), 0);
-    read(running[k], aim.placement);
+  for (int k = 0; k < descenders; ++k) {
+    Worker& worker = workers_[first_descender + k];
+    if (!worker.fast && !worker.general) make(worker);
+    if (!worker.ladder) worker.ladder.emplace(k, part_.plain ? kOrderCount : 1);
+    jobs.push_back([this, &worker, &way = ways[k], nodes](const std::atomic<bool>& stop) {
+      descend(worker, way, nodes, stop);
+      return Outcome::kCutShort;  // however low it came, it may come lower
+    });
+  }
+  const std::vector<Outcome> outcomes = run_round(jobs, nodes <= kBriefNodes, watch);
+
+  size_t told = jobs.size();
+  for (int k = seekers - 1; k >= 0; --k) {
+    if (outcomes[k] != Outcome::kCutShort) told = k;
+  }
+  if (told < jobs.size()) {
+    aim.outcome = outcomes[told];
+    if (aim.outcome == Outcome::kFound) read(workers_[told], aim.placement);
+  }
+  for (Descent& way : ways) {
+    if (told < jobs.size()) break;
+    descent->refuted = std::max(descent->refuted, way.refuted);
+    if (!way.is_lower || (descent->is_lower && way.arena >= descent->arena)) continue;
+    descent->arena = way.arena;
+    descent->placement = std::move(way.placement);
+    descent->is_lower = true;
+  }
+  // Those after the first that knew were stopped at some point of time or other: what they learnt is not the same in every
+  // run, and goes.
+  for (size_t k = told + 1; k < jobs.size(); ++k) {
+    Worker& worker = workers_[k < static_cast<size_t>(seekers) ? k : first_descender + k - seekers];
+    if (worker.fast) worker.fast->forget(next_seed());
+    worker.tries = 0;
+    worker.ladder.reset();
   }
 }
 
-Outcome Solver::run(size_t worker, int rival, int64_t capacity, int64_t node_limit, const std::atomic<bool>& stop) {
+Outcome Solver::seek(Worker& worker, int rival, int64_t capacity, int64_t most_nodes, const std::atomic<bool>& stop) {
+  const int64_t last = nodes_of(worker) + most_nodes;
+  while (true) {
+    const Outcome outcome = run(worker, {capacity, worker.tries++}, rival, stop);
+    if (outcome != Outcome::kCutShort || stop) return outcome;
+    if (nodes_of(worker) + node_limit(worker.tries, rival) > last) return outcome;
+  }
+}
+
+void Solver::descend(Worker& worker, Descent& way, int64_t most_nodes, const std::atomic<bool>& stop) {
+  const int64_t last = nodes_of(worker) + most_nodes;
+  while (!stop && nodes_of(worker) < last && way.arena - way.least > unit()) {
+    const Attempt attempt = worker.ladder->next(way.least, way.arena, unit());
+    const Outcome outcome = run(worker, attempt, 0, stop);
+    if (outcome == Outcome::kRefuted) way.least = way.refuted = attempt.capacity;
+    if (outcome != Outcome::kFound) continue;
+    worker.ladder->found();
+    read(worker, way.placement);
+    way.arena = 0;
+    for (int k : part_.members) {
+      if (way.placement.pools[k] != pool_) continue;
+      way.arena = std::max(way.arena, way.placement.offsets[k] + problem_.buffers[k].size);
+    }
+    way.is_lower = true;
+  }
+}
+
+int64_t Solver::node_limit(int number, int rival) const {
+  const int size = static_cast<int>(part_.members.size());
+  // The general search is the same in every try: only a longer one comes further.
+  return part_.plain ? try_number(number, rival, size).node_limit : int64_t{64} * size << std::min(number, 30);
+}
+
+Outcome Solver::run(Worker& worker, Attempt attempt, int rival, const std::atomic<bool>& stop) {
+  const int64_t limit = node_limit(attempt.number, rival);
   if (part_.plain) {
-    const Try next = try_number(tries_[worker], rival, model_->count);
-    return fast_[worker]->run(next.manner, capacity, node_limit, stop);
+    const Try next = try_number(attempt.number, rival, model_->count);
+    return worker.fast->run(next.manner, attempt.capacity, limit, stop);
   }
   std::vector<int64_t> capacities = problem_.capacities;
   for (size_t p = 0; p < capacities.size(); ++p) {
-    if (static_cast<int>(p) == pool_) capacities[p] = capacity;
+    if (static_cast<int>(p) == pool_) capacities[p] = attempt.capacity;
     if (capacities[p] == kNoCapacity) capacities[p] = enough(problem_);
   }
-  return general_[worker]->run(capacities, node_limit, stop);
+  return worker.general->run(capacities, limit, stop);
 }
 
-void Solver::read(size_t worker, Placement& placement) const {
+void Solver::read(const Worker& worker, Placement& placement) const {
+  placement.offsets.assign(problem_.buffers.size(), 0);
+  placement.pools.assign(problem_.buffers.size(), 0);
   if (!part_.plain) {
-    general_[worker]->write(placement);
+    worker.general->write(placement);
     return;
   }
   for (int j = 0; j < model_->count; ++j) {
-    placement.offsets[model_->origin[j]] = fast_[worker]->offsets()[j] * model_->unit;
+    placement.offsets[model_->origin[j]] = worker.fast->offsets()[j] * model_->unit;
     placement.pools[model_->origin[j]] = part_.pool;
   }
 }
 
+int64_t Solver::nodes_of(const Worker& worker) const {
+  return worker.fast ? worker.fast->nodes() : worker.general ? worker.general->nodes() : 0;
+}
+
 int64_t Solver::nodes() const {
   int64_t sum = 0;
-  for (const auto& search : fast_) sum += search->nodes();
-  for (const auto& search : general_) sum += search->nodes();
+  for (const Worker& worker : workers_) sum += nodes_of(worker);
   return sum;
 }
 

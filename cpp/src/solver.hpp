@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "general.hpp"
+#include "ladder.hpp"
 #include "part.hpp"
 #include "rounds.hpp"
 #include "search.hpp"
@@ -16,9 +17,17 @@ namespace memline::packing {
 // A capacity to aim at, and what came of it.
 struct Aim {
   int64_t capacity = 0;
-  bool was_tried = false;
   Outcome outcome = Outcome::kCutShort;
   Placement placement;  // if it was found; only the part's members are written
+};
+
+// A way down between two arenas, both not included, and how far it led.
+struct Descent {
+  int64_t least = 0;
+  int64_t arena = 0;
+  Placement placement;  // of the arena, if it is lower than before; only the part's members are written
+  bool is_lower = false;
+  int64_t refuted = -1;  // the highest capacity that nothing fits
 };
 
 class Solver {
@@ -34,18 +43,32 @@ class Solver {
   // The part's own pool, whose capacity is aimed at; where members have a choice, the one that an aim is for is told.
   void aim_at_pool(int pool) { pool_ = pool; }
 
-  // One more try at each of these capacities, longer than the one before. The threads share the aims: with more threads than
-  // aims, several try for one in different ways.
-  void round(std::vector<Aim>& aims, Watch& watch);
+  // One more round at a capacity, on all threads in different ways, and longer than the one before. With a descent, half of
+  // the threads go down that way at the same time, and all of them in every second round once the usual tries at the
+  // capacity are through; one thread alone takes turns.
+  void round(Aim& aim, Descent* descent, Watch& watch);
 
   int64_t nodes() const;
 
   const Model* model() const { return model_ ? &*model_ : nullptr; }
 
  private:
-  Outcome run(size_t worker, int rival, int64_t capacity, int64_t node_limit, const std::atomic<bool>& stop);
-  void read(size_t worker, Placement& placement) const;
-  void make_workers(size_t count);
+  // What a thread works with. It keeps what it learns from round to round.
+  struct Worker {
+    std::unique_ptr<Search> fast;
+    std::unique_ptr<GeneralSearch> general;
+    int tries = 0;  // at an aim
+    std::optional<Ladder> ladder;
+  };
+
+  Outcome seek(Worker& worker, int rival, int64_t capacity, int64_t most_nodes, const std::atomic<bool>& stop);
+  void descend(Worker& worker, Descent& descent, int64_t most_nodes, const std::atomic<bool>& stop);
+  Outcome run(Worker& worker, Attempt attempt, int rival, const std::atomic<bool>& stop);
+  int64_t node_limit(int number, int rival) const;
+  int64_t nodes_of(const Worker& worker) const;
+  void read(const Worker& worker, Placement& placement) const;
+  void make(Worker& worker);
+  uint64_t next_seed() { return options_.seed * 1000003 + seeds_++; }
 
   const Problem& problem_;
   const Part& part_;
@@ -54,9 +77,8 @@ class Solver {
   bool searchable_ = true;
   std::optional<Model> model_;
   Neighbours neighbours_;
-  std::vector<std::unique_ptr<Search>> fast_;
-  std::vector<std::unique_ptr<GeneralSearch>> general_;
-  std::vector<int> tries_;  // of each worker
+  std::vector<Worker> workers_;
+  uint64_t seeds_ = 0;
   int rounds_ = 0;
 };
 

@@ -48,6 +48,20 @@ void progress_only_improves() {
   CHECK(is_valid(problem, best.placement));
 }
 
+void the_same_in_every_run() {
+  std::mt19937_64 random(37);
+  for (int round = 0; round < 60; ++round) {
+    const Problem problem = random_problem(random, 10 + round % 8, 12, 9, round % 2 == 1);
+    for (int threads : {2, 3, 5}) {
+      const Minimum one = minimize(problem, {.threads = threads, .seed = 3});
+      const Minimum two = minimize(problem, {.threads = threads, .seed = 3});
+      CHECK(one.stopped == two.stopped && one.arena == two.arena && one.bound == two.bound);
+      CHECK(one.placement.offsets == two.placement.offsets);
+      CHECK(one.history.size() == two.history.size());
+    }
+  }
+}
+
 void many_buffers_have_a_gap() {
   std::mt19937_64 random(31);
   const Problem problem = random_problem(random, 6000, 30000, 1000, false);
@@ -62,6 +76,7 @@ int main() {
   the_arena_is_the_smallest();
   other_pools_keep_their_capacity();
   progress_only_improves();
+  the_same_in_every_run();
   many_buffers_have_a_gap();
   return 0;
 }

@@ -57,6 +57,43 @@ void remember_across_capacities() {
   }
 }
 
+// Bounds of every width, among buffers with gaps, against plain sums.
+void pile_up_as_sums_do() {
+  std::mt19937_64 random(11);
+  for (int round = 0; round < 400; ++round) {
+    const int64_t scale = round % 2 == 0 ? 1 : int64_t{1} << 40;
+    Problem problem;
+    for (int k = 0; k < 30; ++k) {
+      const int64_t begin = static_cast<int64_t>(random() % 60), size = static_cast<int64_t>(random() % 9 + 1) * scale + 1;
+      Buffer buffer = Buffer::alive(begin, begin + 1 + static_cast<int64_t>(random() % 30), size);
+      const Segment whole = buffer.segments[0];
+      if (whole.end - whole.begin > 8) buffer.segments = {{begin, begin + 3, 0, size}, {begin + 6, whole.end, 0, size}};
+      problem.buffers.push_back(buffer);
+    }
+    std::vector<int> order(problem.buffers.size());
+    std::iota(order.begin(), order.end(), 0);
+    const Model model = make_model(problem, order);
+    std::vector<int64_t> bound;
+    for (int j = 0; j < model.count; ++j) bound.push_back(static_cast<int64_t>(random() % 20) * scale);
+    std::stable_sort(order.begin(), order.end(), [&](int i, int j) { return bound[i] > bound[j]; });
+    const int64_t capacity = static_cast<int64_t>(random() % 120) * scale;
+    std::vector<int64_t> height(model.sections, 0);
+    int expected = -1;
+    for (size_t k = 0; k < order.size() && expected < 0; ++k) {
+      const int j = order[k];
+      for (int r = model.range_begin[j]; r < model.range_begin[j + 1]; ++r) {
+        for (int s = model.ranges[r].first; s < model.ranges[r].last; ++s) {
+          height[s] += model.size[j];
+          if (height[s] + bound[j] > capacity) expected = j;
+        }
+      }
+    }
+    Pile pile(model);
+    CHECK(pile.first_too_high(order, bound, {0, model.sections}, capacity) == expected);
+    for (int s = 0; s < model.sections; ++s) CHECK(pile.at(s) == height[s]);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -78,5 +115,6 @@ int main() {
   CHECK(counts[0] > 300);
   CHECK(counts[1] > 300);
   remember_across_capacities();
+  pile_up_as_sums_do();
   return 0;
 }

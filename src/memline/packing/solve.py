@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from memline.errors import ArgumentError, MissingPackageError, PackingError
 from memline.packing.answer import Answer, Core, Minimum, Overload, Packing, Progress, Status
-from memline.packing.problem import Problem
+from memline.packing.problem import Buffer, Pool, Problem
 
 _STATUS = (Status.FITS, Status.INFEASIBLE, Status.UNKNOWN)
 _NO_CAPACITY = _NOWHERE = -1
@@ -52,8 +53,9 @@ def pack(
     """
     start = time.monotonic()
     limits = _limits(cpu_limit, threads, seed, memory_limit_bytes)
-    columns = _columns(problem)
-    found = _native().pack(*columns, _left(time_limit, start), *limits)
+    native = _native()
+    given = native.make_problem(*_columns(problem, problem.all_pools))
+    found = native.pack(given, _left(time_limit, start), *limits)
     if found["interrupted"]:
         raise KeyboardInterrupt
     status = _STATUS[found["status"]]
@@ -98,9 +100,8 @@ def minimize(
       MissingPackageError: the native solver was not built.
     """
     start = time.monotonic()
-    if not problem.pools:
-        problem = problem.with_capacity(None)
-    open_pools = [pool.name for pool in problem.all_pools if pool.capacity is None]
+    pools = problem.pools or (replace(problem.all_pools[0], capacity=None),)
+    open_pools = [pool.name for pool in pools if pool.capacity is None]
     if len(open_pools) != 1:
         told = ", ".join(open_pools) or "none"
         raise PackingError(f"one pool has no capacity, and its arena is made small; here without one: {told}")
@@ -110,8 +111,9 @@ def minimize(
             progress(Progress(arena, bound, seconds))
 
     limits = _limits(cpu_limit, threads, seed, memory_limit_bytes)
-    columns = _columns(problem)
-    found = _native().minimize(*columns, _left(time_limit, start), *limits, None if progress is None else tell)
+    native = _native()
+    given = native.make_problem(*_columns(problem, pools))
+    found = native.minimize(given, _left(time_limit, start), *limits, None if progress is None else tell)
     if len(found["offsets"]) != len(problem.buffers):
         if found["interrupted"]:
             raise KeyboardInterrupt
@@ -142,20 +144,36 @@ def _native() -> Any:
         ) from error
 
 
-def _columns(problem: Problem) -> tuple[list[Any], list[Any], list[Any], list[int]]:
-    """A problem as the native code takes it."""
-    pools = {pool.name: number for number, pool in enumerate(problem.all_pools)}
-    numbers = {buffer.id: number for number, buffer in enumerate(problem.buffers)}
-    rows, segments, reuses = [], [], []
-    for number, buffer in enumerate(problem.buffers):
-        mask = sum(1 << pools[name] for name in set(buffer.pools or pools))
-        offset = _NOWHERE if buffer.offset is None else buffer.offset
-        hint = _NOWHERE if buffer.hint is None else buffer.hint
-        rows.append((buffer.size, buffer.alignment, offset, hint, mask))
-        segments += [(number, *segment) for segment in buffer.segments]
-        reuses += [(number, numbers[name]) for name in buffer.reuses]
-    capacities = [_NO_CAPACITY if pool.capacity is None else pool.capacity for pool in problem.all_pools]
-    return rows, segments, reuses, capacities
+def _columns(problem: Problem, pools: Sequence[Pool]) -> tuple[list[int], ...]:
+    """A problem as the native code takes it. Columns, for to make a tuple a buffer takes longer than to pack them."""
+    buffers = problem.buffers
+    everywhere = (1 << len(pools)) - 1
+    bits = {pool.name: 1 << number for number, pool in enumerate(pools)}
+    rows = (
+        [b.size for b in buffers],
+        [b.alignment for b in buffers],
+        [_NOWHERE if b.offset is None else b.offset for b in buffers],
+        [_NOWHERE if b.hint is None else b.hint for b in buffers],
+        [sum(bits[name] for name in set(b.pools)) if b.pools else everywhere for b in buffers],
+    )
+    owners, begins, ends, firsts, lasts = segments = [], [], [], [], []
+    for number, buffer in enumerate(buffers):
+        for begin, end, first, last in buffer.segments if buffer.gaps or not buffer.size else _whole(buffer):
+            owners.append(number)
+            begins.append(begin)
+            ends.append(end)
+            firsts.append(first)
+            lasts.append(last)
+    numbers = {b.id: k for k, b in enumerate(buffers)} if any(b.reuses for b in buffers) else {}
+    reusers = [k for k, b in enumerate(buffers) for _ in b.reuses]
+    reused = [numbers[name] for b in buffers for name in b.reuses]
+    capacities = [_NO_CAPACITY if pool.capacity is None else pool.capacity for pool in pools]
+    return *rows, *segments, reusers, reused, capacities
+
+
+def _whole(buffer: Buffer) -> tuple[tuple[int, int, int, int]]:
+    """The one segment of a buffer without gaps."""
+    return ((buffer.lower, buffer.upper, 0, buffer.size),)
 
 
 def _limits(cpu_limit: float | None, threads: int, seed: int, memory_limit_bytes: int) -> tuple[float, int, int, int]:
@@ -169,8 +187,11 @@ def _limits(cpu_limit: float | None, threads: int, seed: int, memory_limit_bytes
 
 
 def _left(time_limit: float | None, start: float) -> float:
-    """What is left of a time limit, in seconds: to hand over a hundred thousand buffers takes part of it."""
-    return max(_seconds("time_limit", time_limit) - (time.monotonic() - start), 1e-6)
+    """What is left of a time limit, in seconds.
+
+    To hand over a hundred thousand buffers takes part of it, and to take the answer back takes again a quarter of that.
+    """
+    return max(_seconds("time_limit", time_limit) - 1.25 * (time.monotonic() - start), 1e-6)
 
 
 def _seconds(name: str, value: float | None) -> float:
