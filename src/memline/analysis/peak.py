@@ -31,6 +31,7 @@ from memline.analysis.schedule import run_order
 from memline.analysis.workspace import scratch_bytes
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.ir.inplace import NO_TAKERS, Takers, reads_first, takeovers, written_over
+from memline.ir.served import served_copies_bytes, served_scratch_bytes
 
 _SIZE = attrgetter("size_bytes")
 _SHOWN = 32
@@ -173,13 +174,17 @@ class _Walker:
                 reused = min(sum(new.values()), max((live[v] for v in same if v in aligned), default=0))
             elif node.kind in _IN_PLACE:
                 reused = min(sum(new.values()), sum(live[v] for v in dying))
-            elif widens_keys(node) and not _IS_NEW:
+            elif widens_keys(node) and not _IS_NEW and not self.fusion.is_own_kernel(node):
                 reused = max((live[v] for v in dying if live[v] == workspace_bytes(node)), default=0)
             elif node.carried:  # carries are written over their first values
                 reused = sum(live[v] for v in set(node.carried) if v in dying)
-            during = base_bytes + total + sum(new.values()) - reused + workspace_bytes(node)
-            if self.fusion.hides_scratch:
-                during += scratch_bytes(node, in_loop=bool(around))
+            during = base_bytes + total + sum(new.values()) - reused
+            if self.fusion.is_own_kernel(node):
+                during += served_copies_bytes(node) + served_scratch_bytes(node)
+            else:
+                during += workspace_bytes(node)
+                if self.fusion.hides_scratch:
+                    during += scratch_bytes(node, in_loop=bool(around))
             held_now = tuple(sorted((*live, *new), key=_SIZE, reverse=True)[:_SHOWN]) + outer
             self.moments.append(Moment(node, around, scopes, during, held_now))
             for body in node.inner:
