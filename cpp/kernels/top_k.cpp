@@ -46,8 +46,22 @@ constexpr Bits flip(Bits bits) {
   return bits < 0 ? Limits::max() : 0;
 }
 
+template <class Bits>
+constexpr Bits with_one_nan(Bits bits) {
+  static_assert(sizeof(Bits) == 2);
+  constexpr Bits kInfinity = 0x7f80, kNan = 0x7fc0, kSign = std::numeric_limits<Bits>::min();
+  return (bits & ~kSign) > kInfinity ? (bits & kSign) | kNan : bits;
+}
+
+template <class Bits, Kind kind>
+constexpr Bits key_of(Bits bits) {
+  if constexpr (kind == Kind::kBrainOfEqualNans) bits = with_one_nan(bits);
+  return bits ^ flip<Bits, kind>(bits);
+}
+
 // Whether any of a block's keys is above the limit. To flip all bits as the limit's are flipped will do: elements of
-// the other sign are all above a negative limit, and all below another one, either way.
+// the other sign are all above a negative limit, and all below another one, either way. A NaN that is to be taken for
+// another one may be found here by mistake, and is looked at again.
 template <class Bits>
 [[gnu::always_inline]] inline bool any_above(const Bits* block, Bits flipped, Bits limit) {
   constexpr int64_t kBlock = kBlockBytes / sizeof(Bits);
@@ -159,9 +173,7 @@ template <class Bits, Kind kind, class Keeper>
 void row_top_k(const Bits* row, int64_t length, int64_t k, Found<Bits>* found, PassOver<Bits> pass, Bits* values,
                int32_t* indices) {
   constexpr int64_t kBlock = kBlockBytes / sizeof(Bits);
-  const auto found_in_row = [row](int64_t i) {
-    return found_at(static_cast<Bits>(row[i] ^ flip<Bits, kind>(row[i])), i);
-  };
+  const auto found_in_row = [row](int64_t i) { return found_at(key_of<Bits, kind>(row[i]), i); };
   const int64_t room = Keeper::room(k, length);
   for (int64_t i = 0; i < room; ++i) found[i] = found_in_row(i);
   Keeper keeper(found, k, room);
@@ -178,6 +190,7 @@ void row_top_k(const Bits* row, int64_t length, int64_t k, Found<Bits>* found, P
   for (int64_t i = 0; i < k; ++i) {
     indices[i] = index_of<Bits>(found[i]);
     values[i] = row[indices[i]];
+    if constexpr (kind == Kind::kBrain || kind == Kind::kBrainOfEqualNans) values[i] = with_one_nan(values[i]);
   }
 }
 
@@ -271,6 +284,12 @@ template <class Bits>
 bool spread_by_kind(const Rows& rows, int64_t threads, const Schedule& schedule) {
   if (rows.kind == Kind::kSigned) return spread_by_k<Bits, Kind::kSigned>(rows, threads, schedule);
   if (rows.kind == Kind::kUnsigned) return spread_by_k<Bits, Kind::kUnsigned>(rows, threads, schedule);
+  if constexpr (sizeof(Bits) == 2) {
+    if (rows.kind == Kind::kBrain) return spread_by_k<Bits, Kind::kBrain>(rows, threads, schedule);
+    if (rows.kind == Kind::kBrainOfEqualNans) {
+      return spread_by_k<Bits, Kind::kBrainOfEqualNans>(rows, threads, schedule);
+    }
+  }
   return spread_by_k<Bits, Kind::kFloat>(rows, threads, schedule);
 }
 

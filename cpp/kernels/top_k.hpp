@@ -9,14 +9,16 @@
 
 namespace memline::kernels {
 
-enum class Kind { kFloat, kSigned, kUnsigned };
+// XLA computes with float32 in the place of bfloat16, and so returns one NaN of each sign for all NaNs of bfloat16. Up
+// to jax 0.10 it also takes them for equal.
+enum class Kind { kFloat, kBrain, kBrainOfEqualNans, kSigned, kUnsigned };
 
 struct Rows {
   const void* elements = nullptr;  // count rows of length elements, one after the other
   int64_t count = 0;
   int64_t length = 0;  // below 2^31
   int64_t k = 0;       // at most length
-  int width = 4;       // bytes of an element: 1, 2, 4 or 8; 2 and more for floats
+  int width = 4;       // bytes of an element: 1, 2, 4 or 8; of a float 2, 4 or 8
   Kind kind = Kind::kFloat;
   void* values = nullptr;      // count rows of k elements
   int32_t* indices = nullptr;  // count rows of k

@@ -13,13 +13,14 @@ namespace kernels = memline::kernels;
 
 namespace {
 
-std::optional<kernels::Kind> kind_of(ffi::DataType type) {
+std::optional<kernels::Kind> kind_of(ffi::DataType type, bool equal_nans) {
   switch (type) {
     case ffi::F16:
-    case ffi::BF16:
     case ffi::F32:
     case ffi::F64:
       return kernels::Kind::kFloat;
+    case ffi::BF16:
+      return equal_nans ? kernels::Kind::kBrainOfEqualNans : kernels::Kind::kBrain;
     case ffi::S8:
     case ffi::S16:
     case ffi::S32:
@@ -35,10 +36,10 @@ std::optional<kernels::Kind> kind_of(ffi::DataType type) {
   }
 }
 
-// k is the last size of the results.
-ffi::Error top_k(ffi::ThreadPool pool, ffi::AnyBuffer elements, ffi::Result<ffi::AnyBuffer> values,
+// k is the last size of the results. `equal_nans` is for bfloat16.
+ffi::Error top_k(ffi::ThreadPool pool, bool equal_nans, ffi::AnyBuffer elements, ffi::Result<ffi::AnyBuffer> values,
                  ffi::Result<ffi::AnyBuffer> indices) {
-  const std::optional<kernels::Kind> kind = kind_of(elements.element_type());
+  const std::optional<kernels::Kind> kind = kind_of(elements.element_type(), equal_nans);
   const auto sizes = elements.dimensions();
   if (!kind || sizes.size() == 0 || values->dimensions().size() != sizes.size() ||
       values->element_type() != elements.element_type() || indices->element_type() != ffi::S32 ||
@@ -68,6 +69,7 @@ ffi::Error top_k(ffi::ThreadPool pool, ffi::AnyBuffer elements, ffi::Result<ffi:
 XLA_FFI_DEFINE_HANDLER(top_k_handler, top_k,
                        ffi::Ffi::Bind()
                            .Ctx<ffi::ThreadPool>()
+                           .Attr<bool>("equal_nans")
                            .Arg<ffi::AnyBuffer>()
                            .Ret<ffi::AnyBuffer>()
                            .Ret<ffi::AnyBuffer>());

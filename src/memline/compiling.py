@@ -46,7 +46,7 @@ class Candidate:
 class Build(Protocol):
     """Makes the jitted function that runs a graph."""
 
-    def __call__(self, graph: Graph | None, options: dict[str, Any], takers: Takers, kernels: bool) -> Any:
+    def __call__(self, graph: Graph | None, options: dict[str, Any], takers: Takers, kernels: bool, /) -> Any:
         """Returns that function.
 
         Args:

@@ -172,7 +172,7 @@ class Planner:
         )
 
     def _finished(self, planned: Planned, spec: Spec) -> Planned:
-        """Returns the program tuned, its plan telling what becomes of donated arguments in its loops, and of kernels."""
+        """Returns the program tuned, its plan telling of donated arguments in its loops, and of own kernels."""
         told: tuple[str, ...] = ()
         if planned.graph is not self.graph or not self.compiler.as_written:
             overwritten = self.donations.written_over(planned.graph, self._names)
@@ -224,9 +224,7 @@ def plan_graph(closed: Any, spec: Spec, platform: str, *, kernels: bool) -> Grap
     if spec.limit_bytes is None:
         return graph
     donated = (True,) * len(graph.inputs)  # so that donating is no way out: the program around owns the arguments
-    asked = Circumstances(
-        spec.limit_bytes, 0, donated, platform, spec.options, {}, is_spliced=True, kernels=kernels
-    )
+    asked = Circumstances(spec.limit_bytes, 0, donated, platform, spec.options, {}, is_spliced=True, kernels=kernels)
     return _searched(graph, asked, compiler, began).graph
 
 

@@ -119,7 +119,7 @@ def op_seconds(
 
 
 def _own_top_k_seconds(op: Op, machine: Machine) -> float:
-    """One comparison an element, and more for those that are among the best so far: of n random ones k (1 + log n/k)."""
+    """One comparison an element, and more for each that is among the best so far: of n random ones k (1 + log n/k)."""
     elements = math.prod(op.inputs[0].shape)
     length, k = op.inputs[0].shape[op.params["axis"]], op.params["k"]
     better = elements / length * k * (1.0 + math.log(length / k))

@@ -30,9 +30,7 @@ def to_jaxpr(graph: Graph, *, kernels: bool = False) -> Any:
     return jax.make_jaxpr(lambda *xs: evaluate(graph, xs, kernels=kernels))(*args)
 
 
-def run_program(
-    graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS, *, kernels: bool = False
-) -> list[Any]:
+def run_program(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS, *, kernels: bool = False) -> list[Any]:
     """Computes a whole program's results, weakly typed where it promises that: loops make strongly typed arrays.
 
     The arguments are those of `evaluate`.

@@ -25,9 +25,10 @@ def missing() -> str:
         module = importlib.import_module("memline.kernels._native")
     except ImportError:
         return NOT_BUILT
+    jax.devices("cpu")  # XLA refuses a handler that it does not take at once if it has begun; if not, when it begins
     try:
         jax.ffi.register_ffi_target(TOP_K, module.top_k(), platform="cpu")
-    except Exception as error:  # XLA has several kinds for handlers that were built for another version of itself
+    except Exception as error:  # jaxlib raises several kinds for one that was built for a later version
         return f"this jaxlib does not take memline's native module: {error}"
     return ""
 

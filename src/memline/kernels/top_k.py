@@ -23,6 +23,8 @@ _TYPES = frozenset(
 )  # the handler's
 _LEAST_ELEMENTS = 1 << 10
 """Measured, rows of every length are faster; below this a call costs what XLA's own code does in place."""
+_EQUAL_NANS = jax.__version_info__ < (0, 11)
+"""Whether XLA takes NaNs of bfloat16 of one sign for equal, whatever their other bits."""
 _FEW = 32
 """Up to so many are kept in order, more with as many again beside them."""
 
@@ -48,7 +50,7 @@ def run(x: Any, k: int, axis: int) -> list[Any]:
         rows = x if axis == x.ndim - 1 else jnp.swapaxes(x, axis, -1)
         shape = (*rows.shape[:-1], k)
         results = (jax.ShapeDtypeStruct(shape, x.dtype), jax.ShapeDtypeStruct(shape, np.dtype("int32")))
-        found = jax.ffi.ffi_call(TOP_K, results)(rows)
+        found = jax.ffi.ffi_call(TOP_K, results)(rows, equal_nans=_EQUAL_NANS)
         return list(found) if axis == x.ndim - 1 else [jnp.swapaxes(y, axis, -1) for y in found]
 
 

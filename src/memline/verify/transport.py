@@ -101,7 +101,8 @@ def read_description(folder: Path, name: str) -> Program:
 
 def load_program(folder: Path, name: str, program: Program) -> jax.stages.Compiled:
     """Load the executable. It takes its arguments flat and positionally, and returns a flat tuple."""
-    native.missing()  # has XLA know the kernels that the program may call; without them it calls none
+    if program.platform == "cpu":
+        native.missing()  # so that XLA knows the kernels which the program may call
     by_id = {device.id: device for device in jax.devices(program.platform)}
     return serialize_executable.deserialize_and_load(
         (folder / f"{name}.xla").read_bytes(),
