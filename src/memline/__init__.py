@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from memline import packing as packing
     from memline import rules as rules
-    from memline.api import curve, jit, limit, plan
+    from memline.api import curve, jit, limit, plan, report
     from memline.errors import (
         ArgumentError,
         LimitError,
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
         MissingPackageError,
         PackingError,
         PlanError,
+        ReportError,
     )
     from memline.options import Options
     from memline.plan.moves import Compile, Keep, Recompute, Rewrite, SlimTape, SplitAxis, TurnProducts
     from memline.plan.plan import Plan
+    from memline.report.report import Report
     from memline.tradeoff.curve import Curve, Point
 
 __version__ = "0.1.0"
@@ -46,6 +48,8 @@ __all__ = [
     "PlanError",
     "Point",
     "Recompute",
+    "Report",
+    "ReportError",
     "Rewrite",
     "SlimTape",
     "SplitAxis",
@@ -54,10 +58,11 @@ __all__ = [
     "jit",
     "limit",
     "plan",
+    "report",
 ]
 
 _HOMES = {
-    **dict.fromkeys(("curve", "jit", "limit", "plan"), "memline.api"),
+    **dict.fromkeys(("curve", "jit", "limit", "plan", "report"), "memline.api"),
     **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "memline.errors"),
     **dict.fromkeys(
         ("Compile", "Keep", "Recompute", "Rewrite", "SlimTape", "SplitAxis", "TurnProducts"), "memline.plan.moves"
@@ -65,6 +70,7 @@ _HOMES = {
     **dict.fromkeys(("Curve", "Point"), "memline.tradeoff.curve"),
     "Options": "memline.options",
     "Plan": "memline.plan.plan",
+    "Report": "memline.report.report",
 }
 _MODULES = {"packing", "rules"}
 
@@ -84,7 +90,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `memline.plan` the function: importing the package of that name would put itself in its place."""
+    """Keeps `memline.plan` and `memline.report` functions: imported, the packages of these names would replace them."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOMES and isinstance(value, ModuleType)):

@@ -1,4 +1,4 @@
-"""The functions that users call: `jit`, `limit`, `plan` and `curve`."""
+"""The functions that users call: `jit`, `limit`, `plan`, `curve` and `report`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from memline.errors import ArgumentError
 from memline.limited import LimitedFunction
 from memline.options import Options
 from memline.plan.plan import Plan
-from memline.planning import Spec
+from memline.planning import Spec, Written
+from memline.report.of_plan import record_of_plan
+from memline.report.report import Report
+from memline.reporting import Asked, origin, record_of_planned, record_of_written
+from memline.stages import Compiled, Lowered
 from memline.tradeoff.curve import Curve
 from memline.tradeoff.sample import curve_of, measured, sample
 
@@ -266,6 +270,76 @@ def curve(
         return curve_of(list(found))
     traced_args, traced_kwargs = limited.traced_arguments(args, given)
     return curve_of(measured(found, traced_args, traced_kwargs, repeats))
+
+
+def report(
+    fun: Any,
+    *args: Any,
+    memory_limit: int | str | None = None,
+    layout: bool = True,
+    measure: bool = False,
+    kwargs: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Report:
+    """Returns a report of one call: what takes memory, when, and which line of yours made it.
+
+    Args:
+      fun: any function of arrays, plain or of `jax.jit`: without a limit it is told as it is written. Or what
+        `memline.jit` returned, or its `Compiled` stage, which needs no arguments: told as written and as planned. Or a
+        `Plan` alone: its figures and moves, without the program.
+      *args: the arguments of the call, arrays or `jax.ShapeDtypeStruct`s.
+      memory_limit: plans a function for this limit, as `memline.jit` does.
+      layout: whether to ask XLA where it puts each temporary, and to pack them exactly for comparison. Takes one more
+        compile of each program, and up to two seconds of packing.
+      measure: whether to run each program in a fresh process as well, and to report its peak and its time.
+      kwargs: keyword arguments of the call.
+      **settings: the other arguments of `memline.jit`, such as static_argnums and options.
+
+    Returns:
+      A `Report`, which prints as one screen and is saved as a page, a trace, a table or JSON (`Report.save`).
+
+    Raises:
+      LimitError: as `memline.jit`.
+      ArgumentError: `fun` is none of these, or an argument is given that does not go with it.
+      MemoryLimitError: no plan that was tried fits the limit.
+
+    >>> import jax.numpy as jnp
+    >>> def kernel_sum(x):
+    ...     return jnp.exp(-((x[:, None] - x[None, :]) ** 2)).sum(1)
+    >>> made = report(kernel_sum, jnp.linspace(0.0, 1.0, 4000), memory_limit="4MiB", layout=False)
+    >>> [program.compiled_peak_bytes > 4 * 2**20 for program in made.programs]
+    [True, False]
+    """
+    given = dict(kwargs or {})
+    if isinstance(fun, Plan):
+        _refuse_settings("a plan alone", memory_limit, settings, args, given)
+        return Report(record_of_plan(fun, origin(fun.platform)))
+    if isinstance(fun, Compiled | Lowered):
+        _refuse_settings("a compiled program", memory_limit, settings)
+        return Report(record_of_planned(fun.planned, Asked(layout, measure, args, given)))
+    _require_callable(fun)
+    if isinstance(fun, LimitedFunction):
+        _refuse_settings("what memline.jit returned", memory_limit, settings)
+        limited = fun
+    elif memory_limit is None and not settings and hasattr(fun, "trace") and hasattr(fun, "lower"):
+        asked = Asked(layout, measure, args, given)
+        return Report(record_of_written(Written.of(fun.trace(*args, **given), jax.default_backend()), asked))
+    else:
+        limited = jit(fun, memory_limit=memory_limit, **settings)
+    traced_args, traced_kwargs = limited.traced_arguments(args, given)
+    asked = Asked(layout, measure, traced_args, traced_kwargs)
+    if limited.changes_nothing:
+        return Report(record_of_written(limited.written(args, given), asked))
+    return Report(record_of_planned(limited.planned(args, given), asked))
+
+
+def _refuse_settings(what: str, memory_limit: Any, settings: Mapping[str, Any], *arguments: Any) -> None:
+    """Raises where something is given that goes with a function only."""
+    names = [*(["memory_limit"] if memory_limit is not None else []), *settings]
+    if any(arguments):
+        names.append("arguments")
+    if names:
+        raise ArgumentError(f"a report of {what} takes no {', '.join(names)}: they go with a function")
 
 
 def _spec(memory_limit: Any, plan: Any, options: Any, device: Device | None) -> Spec:

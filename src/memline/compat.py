@@ -130,6 +130,14 @@ def argument_names(closed: Any) -> tuple[str, ...]:
     return tuple(str(name or "") for name in closed.jaxpr.debug_info.arg_names or ())
 
 
+def defined_at(closed: Any) -> tuple[str, str, int | None]:
+    """Returns the name of the function behind a closed jaxpr, its file and first line; "" and None where unknown."""
+    told = str(closed.jaxpr.debug_info.func_src_info or "")
+    name, _, place = told.partition(" at ")
+    file, _, line = place.rpartition(":")
+    return (name, file, int(line)) if line.isdigit() else (name, "", None)
+
+
 def scan_counts(params: dict[str, Any], n_operands: int) -> tuple[int, int]:
     """Returns how many constants and how many carries a `scan` has; the rest of its operands are scanned over."""
     if "num_consts" in params:

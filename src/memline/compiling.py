@@ -39,6 +39,8 @@ class Candidate:
     peak: CompiledPeak
     portable: Callable[[], Any]
     """Makes the function to call without memline's kernels, which other processes and platforms may not have."""
+    kernels: bool
+    """Whether memline's own kernels compute what they serve."""
     choice: Decision | None = None
     """The options of XLA's own that it was compiled with by rule, and why."""
 
@@ -178,7 +180,12 @@ class Compiler:
         compiled = lowered.compile()
         peak = compiled_peak(compiled, self.whole, known_peak)
         portable = functools.partial(self.build, shown, options, self.takers, False) if self.kernels else lambda: call
-        return Candidate(call, lowered, compiled, peak, portable)
+        return Candidate(call, lowered, compiled, peak, portable, self.kernels)
+
+
+def honest_options(given: dict[str, Any], platform: str) -> dict[str, Any]:
+    """Returns compile options under which XLA's account can be believed, with those given on top."""
+    return _joined(HONEST_CPU, given) if platform == "cpu" else dict(given)
 
 
 def _honest_options(given: dict[str, Any], holds: bool) -> dict[str, Any]:

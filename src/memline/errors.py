@@ -35,6 +35,10 @@ class PlanError(MemlineError, ValueError):
     """A plan that cannot be used: malformed JSON, or a move that does not apply to this program."""
 
 
+class ReportError(MemlineError, ValueError):
+    """A report that cannot be read, or written to the file that was named; the message says where in it what is off."""
+
+
 class PackingError(MemlineError, ValueError):
     """A packing problem, or a file of one, that is none; the message names the file and the line where there is one."""
 

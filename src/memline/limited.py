@@ -21,7 +21,7 @@ from memline.ir.emit import run_program
 from memline.ir.graph import Graph
 from memline.ir.inplace import Takers
 from memline.kernels.native import not_used
-from memline.planning import Planned, Planner, Spec, platform_of
+from memline.planning import Planned, Planner, Spec, Written, platform_of
 from memline.splice import call_spliced
 from memline.stages import Lowered, Traced
 
@@ -119,6 +119,16 @@ class LimitedFunction:
             several = len(self._planned) > 1 or spread
             self._ready = self._by_signature if several else self._planned[key].candidate.call
         return self._planned[key]
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether programs are compiled as plain `jax.jit` would."""
+        return self._spec.changes_nothing
+
+    def written(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Written:
+        """Returns the program of a call as it is written; plans nothing."""
+        keep_unused = self._jit_options.get("keep_unused", False)
+        return Written.of(self._trace(args, kwargs), self.platform, self._compiler_options, keep_unused)
 
     def traced_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Returns the arguments of a call without the static ones."""

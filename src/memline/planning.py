@@ -48,12 +48,46 @@ class Spec:
 
 
 @dataclass(frozen=True, eq=False)
+class Written:
+    """A call's program as the user wrote it.
+
+    Attributes:
+      graph: in the form that planning begins with.
+      traced: JAX's own trace of it, which lowers without the call's arguments.
+      platform: where it will run.
+      donations: which of its arguments are donated.
+      names: how the user calls each argument.
+      compiler_options: the user's own compile options.
+    """
+
+    graph: Graph
+    traced: Any
+    platform: str
+    donations: Donations
+    names: tuple[str, ...]
+    compiler_options: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, traced: Any, platform: str, compiler_options: dict[str, Any] | None = None, keep_unused: bool = False
+    ) -> Written:
+        """Returns the program of a trace; arguments as those of `Planner`."""
+        graph = prepared_graph(traced.jaxpr, platform)
+        donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
+        names = compat.argument_names(traced.jaxpr)
+        donations = Donations(graph, donated, keep_unused)
+        return cls(graph, traced, platform, donations, names, dict(compiler_options or {}))
+
+
+@dataclass(frozen=True, eq=False)
 class Planned:
     """A call's program as it will run, with its plan."""
 
     plan: Plan
     graph: Graph
     candidate: Candidate
+    written: Written | None = None
+    """The program that was planned; None for a part of another program."""
 
 
 class Planner:
@@ -94,10 +128,11 @@ class Planner:
         self._spread = spread
         self._arguments = arguments
         self._has_effects = bool(traced.jaxpr.effects)
-        self._written = prepared_graph(traced.jaxpr, platform)
-        self.graph = hold_sums(self._written, model_for(platform)) if honest and platform == "cpu" else self._written
-        self.donated = tuple(bool(info.donated) for info in jax.tree.leaves(traced.args_info))
-        self.donations = Donations(self.graph, self.donated, keep_unused)
+        self.written = Written.of(traced, platform, compiler_options, keep_unused)
+        as_written = self.written.graph
+        self.graph = hold_sums(as_written, model_for(platform)) if honest and platform == "cpu" else as_written
+        self.donated = self.written.donations.flags
+        self.donations = replace(self.written.donations, graph=self.graph)
         self.compiler = Compiler(
             build,
             lower,
@@ -106,7 +141,7 @@ class Planner:
             compiler_options,
             honest,
             several,
-            holds=self.graph is not self._written,
+            holds=self.graph is not as_written,
             takers=self.donations.takers,
             kernels=not no_kernels,
         )
@@ -114,8 +149,7 @@ class Planner:
         if spread:
             note = "arrays are spread over devices: planned peaks are of all of them, compiled peaks of one"
             self.compiler.notes.append(note)
-        self._names = compat.argument_names(traced.jaxpr)
-        self.compiler.notes.extend(self.donations.unused(self._names))
+        self.compiler.notes.extend(self.donations.unused(self.written.names))
 
     def planned(self, spec: Spec) -> Planned:
         """Returns the planned program. Programs found before for another limit are not compiled again.
@@ -124,13 +158,16 @@ class Planner:
           MemoryLimitError: no plan that was tried fits.
           PlanError: the plan to replay does not apply.
         """
+        return replace(self._found(spec), written=self.written)
+
+    def _found(self, spec: Spec) -> Planned:
         began = self._began or time.perf_counter()  # the first plan's seconds have those of preparing in them
         self._began = None
         self.compiler.begin()
         graph, compiler = self.graph, self.compiler
         compiler.strategy = None
         # As the user wrote it nothing is written over, so that with such loops it is the graph that is compiled.
-        is_as_written = graph is self._written and not written_over(graph, compiler.takers)
+        is_as_written = graph is self.written.graph and not written_over(graph, compiler.takers)
         has_kernels = compiler.kernels and any(served_ops(graph))
         compiler.as_written = spec.changes_nothing or (is_as_written and not has_kernels)
         if spec.plan is not None or spec.changes_nothing:
@@ -175,7 +212,7 @@ class Planner:
         """Returns the program tuned, its plan telling of donated arguments in its loops, and of own kernels."""
         told: tuple[str, ...] = ()
         if planned.graph is not self.graph or not self.compiler.as_written:
-            overwritten = self.donations.written_over(planned.graph, self._names)
+            overwritten = self.donations.written_over(planned.graph, self.written.names)
             told = (*overwritten, *kernel_notes(planned.graph, self._no_kernels))
         return self._tuned(replace(planned, plan=replace(planned.plan, notes=(*planned.plan.notes, *told))), spec)
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 from memline import compat
 from memline.ir.graph import Graph
 from memline.plan.plan import Plan
-from memline.planning import prepared_graph
+from memline.planning import Planned, prepared_graph
 from memline.verify.measured import Measured, measure_compiled
 
 if TYPE_CHECKING:
     from memline.limited import LimitedFunction
-    from memline.planning import Planned
 
 
 class Compiled:
@@ -31,6 +30,11 @@ class Compiled:
     def graph(self) -> Graph:
         """The program as it runs."""
         return self._planned.graph
+
+    @property
+    def planned(self) -> Planned:
+        """The plan, the graph and JAX's stages of the program together, for those who report on it."""
+        return self._planned
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the program; static arguments are left out, as with `jax.stages.Compiled`."""
@@ -80,6 +84,11 @@ class Lowered:
     def plan(self) -> Plan:
         """The plan: moves with reasons, peaks, times."""
         return self._planned.plan
+
+    @property
+    def planned(self) -> Planned:
+        """The plan, the graph and JAX's stages of the program together, for those who report on it."""
+        return self._planned
 
     def as_text(self, *args: Any, **kwargs: Any) -> str:
         """Returns the lowered program's text, as `jax.stages.Lowered.as_text`."""

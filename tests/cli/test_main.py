@@ -32,6 +32,14 @@ def test_every_command_is_a_module_with_its_two_functions():
         assert callable(module.run)
 
 
+def test_a_commands_help_ends_with_its_examples_as_they_stand():
+    examples = {name: getattr(cli._module(name), "EXAMPLES", "") for name in cli.COMMANDS}
+    assert examples["pack"]
+    for name, text in examples.items():
+        assert text.rstrip() in run(name, "--help").stdout
+    assert "memline COMMAND --help" in run("--help").stdout
+
+
 def test_calls_that_are_wrong():
     assert run().returncode == 2
     assert "invalid choice" in run("unpack").stderr

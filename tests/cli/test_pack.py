@@ -1,5 +1,7 @@
 """`memline pack`: what it prints, writes and returns."""
 
+import json
+
 import pytest
 
 from memline.cli.main import main
@@ -49,12 +51,40 @@ def test_the_smallest_arena(example, tmp_path, capsys):
     assert problem.capacity is None
 
 
+@needs_solver
+def test_an_answer_for_programs(example, capsys):
+    def told(*words):
+        status = main(["pack", str(example), "--json", "--quiet", *words])
+        return status, json.loads(capsys.readouterr().out)
+
+    status, row = told("--minimize")
+    assert (status, row["status"], row["arena"], row["bound"], row["gap"]) == (0, "proved", 12, 12, 0)
+    assert row["offsets"].keys() == {"b1", "b2", "b3", "b4", "b5"}
+    assert row["seconds"] > 0
+    status, row = told("--capacity", "16", "--check")
+    assert (status, row["status"], row["bound"]) == (0, "fits", 12)
+    assert 12 <= row["arena"] <= 16
+    status, row = told("--capacity", "11")
+    assert (status, row["status"], row["arena"], row["offsets"]) == (1, "infeasible", None, None)
+    assert row["certificate"] == {"time": 0, "load": 12, "capacity": 11}
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_search(example, tmp_path, capsys):
+    for option in ("--out", "--png", "--html"):
+        assert main(["pack", str(example), "--minimize", option, str(tmp_path / "no" / "out.csv")]) == 2
+        error = capsys.readouterr().err
+        assert error == f"memline pack: cannot write {tmp_path}/no/out.csv: there is no folder {tmp_path}/no\n"
+
+
 def test_a_packing_in_a_file_is_checked_without_a_solver(tmp_path, capsys):
     path = tmp_path / "packed.json"
     problem = Problem((Buffer("a", 0, 3, 4), Buffer("b", 2, 9, 4)), pools=(Pool("p", 8), Pool("q", 8)))
     write(path, problem, Packing((0, 3), ("p", "q")))
     assert main(["pack", str(path), "--check"]) == 0
     assert "takes 7" in capsys.readouterr().out
+    assert main(["pack", str(path), "--check", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["status"], row["arena"], row["pools"]) == ("valid", 7, {"a": "p", "b": "q"})
     write(path, problem, Packing((0, 3), ("p", "p")))
     assert main(["pack", str(path), "--check"]) == 2
     assert "share bytes at time 2" in capsys.readouterr().err

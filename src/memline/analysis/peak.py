@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import NamedTuple
 
 import jax
 
@@ -51,6 +52,21 @@ class Moment:
     total_bytes: int
     live: tuple[Value, ...]
     """The biggest temporaries held: of the node's own graph, and then of those around it, innermost first."""
+    scratch_bytes: int = 0
+    """What the node's kernel takes for itself: its workspace, less what it takes of operands that die."""
+
+
+class Life(NamedTuple):
+    """Memory that a value takes, from the first moment that holds it to the last; all of a loop's are one run of it.
+
+    Where a result is written over an operand, the two follow each other: added up with arguments, results and scratch,
+    the lives of a moment are its bytes.
+    """
+
+    value: Value
+    size_bytes: int
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,8 @@ class Peak:
     output_bytes: int
     alias_bytes: int
     moments: tuple[Moment, ...]
+    lives: tuple[Life, ...] = ()
+    """Of the temporaries, by the moment in which they end."""
 
     @property
     def fixed_bytes(self) -> int:
@@ -118,7 +136,7 @@ def peak_of(graph: Graph, fusion: FusionModel, alias_bytes: int = 0, takers: Tak
     read_first = frozenset(loop for loop, over in written_over(graph, takers).items() if reads_first(loop, over))
     walker = _Walker(fusion, copied, read_first)
     walker.walk(graph, fixed, (), (), (), held=frozenset(made))
-    return Peak(arguments, outputs, alias_bytes, tuple(walker.moments))
+    return Peak(arguments, outputs, alias_bytes, tuple(walker.moments), tuple(walker.lives))
 
 
 class _Walker:
@@ -131,6 +149,7 @@ class _Walker:
         self.read_first = read_first
         """The loops that copy all chunks of a step before they write anything over them."""
         self.moments: list[Moment] = []
+        self.lives: list[Life] = []
 
     def walk(
         self,
@@ -155,6 +174,7 @@ class _Walker:
                 if (v in buffers or loop in self.read_first) and v in last_use:
                     live[v] = v.size_bytes
         total = sum(live.values())
+        begins = dict.fromkeys(live, len(self.moments))
         ends: dict[int, list[Value]] = {}
         for v, index in last_use.items():
             ends.setdefault(index, []).append(v)
@@ -167,36 +187,52 @@ class _Walker:
             }
             new.update((v, v.size_bytes) for v in self.copied.get(node, ()))
             dying = [v for v in ends.get(index, ()) if v in live]
-            reused = 0
+            is_own = self.fusion.is_own_kernel(node)
+            scratch = _own_bytes(node) if is_own else workspace_bytes(node)
+            over: Sequence[Value] = ()  # what the kernel writes its results over
             if is_elementwise(node) and not _is_written_into(graph, node):
                 same = [v for v in dying if v.shape == node.outputs[0].shape]
                 aligned = _read_element_by_element(graph, node, buffers) if same else ()
-                reused = min(sum(new.values()), max((live[v] for v in same if v in aligned), default=0))
+                over = sorted((v for v in same if v in aligned), key=live.__getitem__)[-1:]
             elif node.kind in _IN_PLACE:
-                reused = min(sum(new.values()), sum(live[v] for v in dying))
-            elif widens_keys(node) and not _IS_NEW and not self.fusion.is_own_kernel(node):
-                reused = max((live[v] for v in dying if live[v] == workspace_bytes(node)), default=0)
+                over = dying
+            elif widens_keys(node) and not _IS_NEW and not is_own:
+                scratch -= max((live[v] for v in dying if live[v] == scratch), default=0)
             elif node.carried:  # carries are written over their first values
-                reused = sum(live[v] for v in set(node.carried) if v in dying)
-            during = base_bytes + total + sum(new.values()) - reused
-            if self.fusion.is_own_kernel(node):
-                during += served_copies_bytes(node) + served_scratch_bytes(node)
-            else:
-                during += workspace_bytes(node)
-                if self.fusion.hides_scratch:
-                    during += scratch_bytes(node, in_loop=bool(around))
+                over = [v for v in dict.fromkeys(node.carried) if v in dying]
+            reused = sum(live[v] for v in over)
+            is_within = reused > sum(new.values()) and not node.carried  # the results lie in what is larger
+            if is_within:
+                reused = sum(new.values())
+            if self.fusion.hides_scratch and not is_own:
+                scratch += scratch_bytes(node, in_loop=bool(around))
+            during = base_bytes + total + sum(new.values()) - reused + scratch
             held_now = tuple(sorted((*live, *new), key=_SIZE, reverse=True)[:_SHOWN]) + outer
-            self.moments.append(Moment(node, around, scopes, during, held_now))
+            at = len(self.moments)
+            self.moments.append(Moment(node, around, scopes, during, held_now, scratch))
             for body in node.inner:
                 # A branch writes the results themselves; what a loop carries is there beside what it makes of it.
                 written = frozenset(body.outputs) if node.kind == "cond" else frozenset()
                 self.walk(body, during, held_now, (*around, node), (*scopes, body), written)
+            last = len(self.moments) - 1
             for v in dying:
+                self._lived(v, live[v], begins.pop(v), last if is_within or v not in over else at - 1)
                 total -= live.pop(v)
             for v, size_bytes in new.items():
                 if last_use.get(v, -1) > index:
-                    live[v] = size_bytes * (2 if _is_held_in_two_orders(graph, node, v) else 1)
+                    live[v], begins[v] = size_bytes, last + 1 if is_within else at
+                    if _is_held_in_two_orders(graph, node, v):
+                        self._lived(v, size_bytes, at, last)
+                        live[v], begins[v] = 2 * size_bytes, last + 1
                     total += live[v]
+                elif not is_within:
+                    self._lived(v, size_bytes, at, last)
+        for v, size_bytes in live.items():
+            self._lived(v, size_bytes, begins[v], len(self.moments) - 1)
+
+    def _lived(self, v: Value, size_bytes: int, first: int, last: int) -> None:
+        if size_bytes and first <= last:
+            self.lives.append(Life(v, size_bytes, first, last))
 
 
 def _is_written_into(graph: Graph, node: Op) -> bool:
@@ -301,6 +337,11 @@ _IN_PLACE = SCANS | _WRITES | frozenset(["sort", "cholesky"])
 
 def _is_product(node: Node | None) -> bool:
     return node is not None and node.kind == "dot_general"
+
+
+def _own_bytes(op: Op) -> int:
+    """Returns the bytes that one of memline's own kernels takes: copies in its order, and scratch."""
+    return served_copies_bytes(op) + served_scratch_bytes(op)
 
 
 def workspace_bytes(node: Node) -> int:

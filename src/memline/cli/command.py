@@ -1,4 +1,4 @@
-"""What a command of the command line is: a module with two functions."""
+"""What a command of the command line is: a module with two functions, and examples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ FINE, NO, WRONG, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 130
 class Command(Protocol):
     """A module of `memline.cli` named for its command.
 
-    It imports no more at its top than its own arguments need, so that `memline --help` is quick.
+    It imports no more at its top than its own arguments need, so that `memline --help` is quick. It may have a text
+    `EXAMPLES`: command lines and what they do, which its help ends with, line by line as they stand.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:

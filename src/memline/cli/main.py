@@ -40,12 +40,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser(named: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="memline", description="Programs, and buffers, inside a memory limit.")
+    parser = argparse.ArgumentParser(
+        prog="memline",
+        description="Programs, and buffers, inside a memory limit.",
+        epilog="memline COMMAND --help tells a command's options, with examples.",
+    )
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
         if name == named:  # only the one that is asked for is loaded
-            _module(name).add_arguments(command)
+            module = _module(name)
+            module.add_arguments(command)
+            command.epilog = getattr(module, "EXAMPLES", None)
+            command.formatter_class = argparse.RawDescriptionHelpFormatter  # the lines of examples stay lines
     return parser
 
 

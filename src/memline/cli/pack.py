@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memline.cli.command import FINE, NO, UNKNOWN
+from memline.cli.output import need_writable, write_whole
 from memline.cli.values import count, seconds, size
 from memline.errors import PackingError
-from memline.units import format_bytes
 
 if TYPE_CHECKING:
     from memline.packing import Answer, Minimum, Packing, Problem, Progress
+
+EXAMPLES = """\
+examples:
+  memline pack in.csv --capacity 1MiB --out out.csv
+      does it fit 1 MiB? If it does, write where every buffer lies
+  memline pack in.csv --minimize --time-limit 10s --threads 2 --html out.html
+      the smallest arena that ten seconds find, a bound that none is below, and a picture
+  memline pack out.csv --check
+      is the packing in a file one? (with --capacity: in so much?)
+  memline pack in.csv --minimize --quiet --json | python -c 'import json, sys; print(json.load(sys.stdin)["arena"])'
+      the answer for a program: status, arena, bound, gap, seconds, and the offset of every buffer by its id
+
+It returns 0 for an answer, 1 where nothing fits, 2 where the call or the file is wrong, 3 where a limit came first.
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,31 +44,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", help="write the packing here: JSON if it ends in .json, else CSV")
     parser.add_argument("--png", help="draw it here: offset over time, every buffer a rectangle (needs matplotlib)")
     parser.add_argument("--html", help="draw it here as a page that needs nothing else")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON, with every offset")
     parser.add_argument("--quiet", action="store_true", help="say nothing while it runs")
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs `memline pack`."""
     from memline import packing
+    from memline.cli import packed
 
-    problem, given = packing.read(options.file, options.capacity)
     if options.minimize and options.capacity is not None:
         raise PackingError("--capacity asks whether it fits, --minimize for the smallest arena: only one of them")
+    need_writable(options.out, options.png, options.html)
+    problem, given = packing.read(options.file, options.capacity)
+    start = time.monotonic()
     if options.check and given is not None and not options.minimize:
-        return _show(problem, given, options, _told_of_given(problem, given))
+        return _show(problem, given, options, start, packed.given_text(problem, given))
     limits = {"time_limit": options.time_limit, "threads": options.threads, "seed": options.seed}
     if options.minimize:
         best = packing.minimize(problem, **limits, progress=None if options.quiet else Teller())
-        return _show(problem if problem.pools else problem.with_capacity(None), best.packing, options, _told(best))
+        asked = problem if problem.pools else problem.with_capacity(None)
+        return _show(asked, best, options, start, packed.minimum_text(best))
     if any(pool.capacity is None for pool in problem.all_pools):
         raise PackingError(f"{options.file}: no capacity: say --capacity SIZE, or --minimize for the smallest arena")
     answer = packing.pack(problem, **limits)
-    if answer.packing is not None:
-        return _show(problem, answer.packing, options, _told_fit(problem, answer))
-    print(_told_no(answer))
-    if options.check:
-        _demand(packing.check_answer(problem, answer))
-    return NO if answer.status is packing.Status.INFEASIBLE else UNKNOWN
+    return _show(problem, answer, options, start, packed.answer_text(problem, answer))
 
 
 class Teller:
@@ -69,58 +85,41 @@ class Teller:
         print(text, file=sys.stderr, flush=True)
 
 
-def _show(problem: Problem, found: Packing, options: argparse.Namespace, text: str) -> int:
+def _show(
+    problem: Problem, found: Answer | Minimum | Packing, options: argparse.Namespace, start: float, text: str
+) -> int:
+    """Checks, writes and prints an answer, and returns the exit status that it means."""
     from memline import packing
+    from memline.cli import packed
 
+    took = time.monotonic() - start
+    place = found if isinstance(found, packing.Packing) else found.packing
     if options.check:
-        _demand(packing.check(problem, found))
-        text += "\nchecked: no two buffers that live together share bytes"
+        if isinstance(found, packing.Answer):
+            packed.demand(packing.check_answer(problem, found))
+        elif place is not None:
+            packed.demand(packing.check(problem, place))
+        text += "\nchecked: no two buffers that live together share bytes" if place is not None else ""
+    if place is not None:
+        _write(problem, place, options)
+    print(json.dumps(packed.record(problem, found, took)) if options.json else text)
+    if place is not None:
+        return FINE
+    return NO if isinstance(found, packing.Answer) and found.status is packing.Status.INFEASIBLE else UNKNOWN
+
+
+def _write(problem: Problem, found: Packing, options: argparse.Namespace) -> None:
+    from memline.packing.files import text_for
+
     if options.out:
-        packing.write(options.out, problem, found)
-    if options.png or options.html:
-        from memline.packing.picture import html, png
+        text = text_for(options.out, problem, found)
+        write_whole(options.out, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
+    if options.html:
+        from memline.packing.picture import html
 
-        if options.html:
-            Path(options.html).write_text(html(problem, found, title=Path(options.file).name), encoding="utf-8")
-        if options.png:
-            png(problem, found, options.png)
-    print(text)
-    return FINE
+        page = html(problem, found, title=Path(options.file).name)
+        write_whole(options.html, lambda part: part.write_text(page, encoding="utf-8"))
+    if options.png:
+        from memline.packing.picture import png
 
-
-def _demand(faults: tuple[str, ...]) -> None:
-    if faults:
-        more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
-        raise PackingError(f"the check failed: {'; '.join(faults[:5])}{more}")
-
-
-def _told(best: Minimum) -> str:
-    proof = "proved the smallest" if best.proved else f"bound {best.bound}, gap {best.gap:.2%}, {best.stopped}"
-    return f"arena {best.arena} ({format_bytes(best.arena)}): {proof}; {best.cpu_seconds:.3f} s of processor time"
-
-
-def _told_fit(problem: Problem, answer: Answer) -> str:
-    capacity = ", ".join(f"{pool.capacity}" for pool in problem.all_pools)
-    return f"fits {capacity}: {answer.reason}; {answer.cpu_seconds:.3f} s of processor time"
-
-
-def _told_no(answer: Answer) -> str:
-    from memline.packing import Core, Overload, Status
-
-    if answer.status is Status.UNKNOWN:
-        return f"unknown: {answer.reason}"
-    certificate = answer.certificate
-    if isinstance(certificate, Overload):
-        where = f"at time {certificate.time} {certificate.load} is alive, and there is room for {certificate.capacity}"
-        return f"does not fit: {where}"
-    if isinstance(certificate, Core):
-        names = ", ".join(certificate.buffers)
-        return (
-            f"does not fit: {answer.reason}; these buffers alone do not, and all of them are needed for that: {names}"
-        )
-    return f"does not fit: {answer.reason}"
-
-
-def _told_of_given(problem: Problem, given: Packing) -> str:
-    top = max((at + buffer.size for at, buffer in zip(given.offsets, problem.buffers, strict=True)), default=0)
-    return f"the packing in the file takes {top} ({format_bytes(top)})"
+        write_whole(options.png, lambda part: png(problem, found, part))

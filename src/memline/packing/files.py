@@ -45,9 +45,19 @@ def write(path: str | os.PathLike[str], problem: Problem, packing: Packing | Non
     Raises:
       PackingError: CSV cannot tell what the problem has, or the file cannot be written.
     """
-    is_json = os.fspath(path).lower().endswith(".json")
-    text = write_json(problem, packing) + "\n" if is_json else write_csv(problem, packing)
+    text = text_for(path, problem, packing)
     try:
         Path(path).write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise PackingError(f"{os.fspath(path)}: {error.strerror or error}") from None
+
+
+def text_for(path: str | os.PathLike[str], problem: Problem, packing: Packing | None = None) -> str:
+    """Returns what `write` would write to a file of this name.
+
+    Raises:
+      PackingError: CSV cannot tell what the problem has.
+    """
+    if os.fspath(path).lower().endswith(".json"):
+        return write_json(problem, packing) + "\n"
+    return write_csv(problem, packing)

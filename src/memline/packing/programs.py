@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,40 @@ def xla_assignment(
 
 def assignment_of_lowered(lowered: Any, compiler_options: dict[str, Any] | None = None) -> Assignment:
     """Returns the same for a `jax.stages.Lowered`: compiles it once more, with a dump."""
+    return dump_of_lowered(lowered, compiler_options).assignment
+
+
+@dataclass(frozen=True)
+class Dump:
+    """What XLA writes of a program while it compiles it.
+
+    Attributes:
+      assignment: the program's temporaries.
+      module: its optimised text, which tells where its instructions come from; "" where XLA wrote none.
+      compiled: the program.
+    """
+
+    assignment: Assignment
+    module: str
+    compiled: Any
+
+
+def dump_of_lowered(lowered: Any, compiler_options: dict[str, Any] | None = None) -> Dump:
+    """Returns what XLA dumps of a `jax.stages.Lowered`: compiles it once more.
+
+    Raises:
+      PackingError: XLA dumped nothing for this program.
+    """
     with tempfile.TemporaryDirectory(prefix="memline-dump-") as folder:
         options = {**(compiler_options or {}), "xla_dump_to": folder}
-        compat.compiled_afresh(lowered, options)
+        compiled = compat.compiled_afresh(lowered, options)
         dumps = sorted(Path(folder).glob(f"*{_ASSIGNMENT}"), key=lambda path: path.stat().st_size)
         if not dumps:
             raise PackingError("XLA dumped no buffer assignment of this program; is it compiled on another machine?")
-        path = dumps[-1]
-        ranges = path.with_name(path.name.removesuffix(_ASSIGNMENT) + _RANGES)
-        return read_assignment(path.read_text(), ranges.read_text() if ranges.exists() else "")
+        ranges, module = (_beside(dumps[-1], end) for end in (_RANGES, ".txt"))
+        return Dump(read_assignment(dumps[-1].read_text(), ranges), module, compiled)
+
+
+def _beside(path: Path, end: str) -> str:
+    found = path.with_name(path.name.removesuffix(_ASSIGNMENT) + end)
+    return found.read_text() if found.exists() else ""

@@ -47,8 +47,8 @@ class Outcome:
     decisions: tuple[Decision, ...]
     peak: Peak
     seconds: float
-    compiled_peak_bytes: int | None
     floor_bytes: int | None
+    """Its compiled peak: the smallest of all that were compiled."""
     compiles: int
     fits: bool
     whole_peak: Peak
@@ -64,6 +64,30 @@ class _State:
     peak: Peak
     seconds: float
     notes: tuple[str, ...] = field(default=())
+
+
+class _Trials:
+    """What has been compiled so far in one search: the smallest is the best."""
+
+    def __init__(self, judge: Judge, limit_bytes: int, whole: _State) -> None:
+        self._judge = judge
+        self._limit_bytes = limit_bytes
+        self.best = whole
+        self.floor_bytes: int | None = None
+        """The compiled peak of the best; None before anything is compiled."""
+        self.count = 0
+
+    @property
+    def fits(self) -> bool:
+        return self.floor_bytes is not None and self.floor_bytes <= self._limit_bytes
+
+    def add(self, state: _State) -> int:
+        """Compiles a state, and returns its compiled peak."""
+        compiled_bytes = self._judge(state.graph)
+        self.count += 1
+        if self.floor_bytes is None or compiled_bytes <= self.floor_bytes:
+            self.best, self.floor_bytes = state, compiled_bytes
+        return compiled_bytes
 
 
 def search(
@@ -93,57 +117,41 @@ def search(
     peak = target.peak(graph)
     whole = _State(graph, (), peak, target.seconds(graph, peak))
     starts = _starts(whole, target, options)
-    floor: int | None = None
-    compiles = 0
-    best = whole
-    best_compiled: int | None = None
-    fits = False
+    trials = _Trials(judge, limit_bytes, whole)
     lowered = target
     tried: list[tuple[int, int]] = []
     lowest_bytes = limit_bytes
     for _ in range(options.max_compiles):
         lowest_bytes = lowered.limit_bytes
-        moved = _plan_from(starts, lowered, target, options)
-        state = _finished(moved, lowered)
-        if compiles and state.peak.total_bytes >= best.peak.total_bytes:
+        state = _finished(_plan_from(starts, lowered, target, options), lowered)
+        if trials.count and state.peak.total_bytes >= trials.best.peak.total_bytes:
             break  # the model has nothing smaller to offer
-        compiled = judge(state.graph)
-        compiles += 1
-        if floor is None or compiled <= floor:
-            floor, best, best_compiled = compiled, state, compiled
-        if compiled <= limit_bytes:
-            fits = True
+        compiled = trials.add(state)
+        if trials.fits:
             break
         tried.append((state.peak.total_bytes, compiled))
         lowered = _lowered(lowered, state.peak, tried, limit_bytes)
         if lowered.limit_bytes <= state.peak.fixed_bytes:
             break
     hopeless = replace(target, limit_bytes=peak.fixed_bytes + 1)
-    if not fits and lowest_bytes > hopeless.limit_bytes:
+    if not trials.fits and lowest_bytes > hopeless.limit_bytes:
         # What a search for much less would find: so a limit that such a search told as its floor is met when asked for.
         state = _finished(_plan_from(starts, hopeless, target, options), hopeless)
-        if state.decisions != best.decisions:
-            compiled = judge(state.graph)
-            compiles += 1
-            if floor is None or compiled <= floor:
-                floor, best, best_compiled = compiled, state, compiled
-                fits = compiled <= limit_bytes
-    if not fits and best is not whole and floor is not None and whole.peak.total_bytes < 2 * floor:
+        if state.decisions != trials.best.decisions:
+            trials.add(state)
+    floor = trials.floor_bytes
+    if not trials.fits and trials.best is not whole and floor is not None and whole.peak.total_bytes < 2 * floor:
         # Nothing helped much. The program as written may take less than the model says, and is never to be beaten.
-        compiled = judge(graph)
-        compiles += 1
-        if compiled <= floor:
-            floor, best, best_compiled = compiled, whole, compiled
-            fits = compiled <= limit_bytes
+        trials.add(whole)
+    best = trials.best
     return Outcome(
         best.graph,
         best.decisions,
         best.peak,
         best.seconds,
-        best_compiled,
-        floor,
-        compiles,
-        fits,
+        trials.floor_bytes,
+        trials.count,
+        trials.fits,
         whole.peak,
         whole.seconds,
         _left_whole(best.graph, best.peak),
@@ -176,7 +184,6 @@ def replay(
         decisions,
         peak,
         target.seconds(moved, peak),
-        compiled,
         compiled,
         1,
         True,
