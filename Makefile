@@ -10,7 +10,7 @@ PYTEST ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-NATIVE := $(wildcard cpp/include/memline/*.hpp cpp/src/*.hpp cpp/src/*.cpp cpp/python/*.cpp)
+NATIVE := $(wildcard cpp/include/memline/*.hpp cpp/kernels/* cpp/src/*.hpp cpp/src/*.cpp cpp/python/*.cpp)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-native lint types docs bench clean

@@ -248,7 +248,8 @@ def new_primitive(
     """Returns a new multiple-result primitive with all of its interpretation rules registered.
 
     `abstract_eval` returns the abstract results and the effects; `lower` is a plain JAX function of the
-    primitive's inputs and parameters, traced into place.
+    primitive's inputs and parameters, traced into place. Its parameter `stays` says whether the program around is
+    for one device and for this process: it is not when it is exported.
     """
     primitive = _core.Primitive(name)
     primitive.multiple_results = True
@@ -257,8 +258,19 @@ def new_primitive(
     _batching.primitive_batchers[primitive] = batch
     _ad.primitive_jvps[primitive] = jvp
     _ad.primitive_transposes[primitive] = transpose
-    _mlir.register_lowering(primitive, _mlir.lower_fun(lower, multiple_results=True))
+
+    def lower_in_context(context: Any, *args: Any, **params: Any) -> Any:
+        fun = functools.partial(lower, stays=_stays(context.module_context))
+        return _mlir.lower_fun(fun, multiple_results=True)(context, *args, **params)
+
+    _mlir.register_lowering(primitive, lower_in_context)
     return primitive
+
+
+def _stays(module: Any) -> bool:
+    """Tells whether a module that is being lowered is for one device and for this process."""
+    devices = getattr(module.axis_context, "num_devices", None)
+    return devices == 1 and len(module.platforms) == 1 and not module.lowering_parameters.for_export
 
 
 def axis_names(closed: Any) -> list[str]:

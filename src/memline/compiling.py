@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from memline import compat
 from memline.ir.codec import digest
@@ -36,13 +37,27 @@ class Candidate:
     lowered: Any
     compiled: Any
     peak: CompiledPeak
+    portable: Callable[[], Any]
+    """Makes the function to call without memline's kernels, which other processes and platforms may not have."""
+    kernels: bool
+    """Whether memline's own kernels compute what they serve."""
     choice: Decision | None = None
     """The options of XLA's own that it was compiled with by rule, and why."""
 
 
-Build = Callable[[Graph | None, dict[str, Any], Takers], Any]
-"""Returns the jitted function that runs a graph, or the user's own function for None, given compile options and which
-result takes over which donated argument."""
+class Build(Protocol):
+    """Makes the jitted function that runs a graph."""
+
+    def __call__(self, graph: Graph | None, options: dict[str, Any], takers: Takers, kernels: bool, /) -> Any:
+        """Returns that function.
+
+        Args:
+          graph: the graph, or None for the user's own function.
+          options: compile options.
+          takers: which result takes over which donated argument.
+          kernels: whether memline's own kernels compute what they serve.
+        """
+        ...
 
 
 class Compiler:
@@ -59,12 +74,14 @@ class Compiler:
         several: bool = False,
         holds: bool = False,
         takers: Takers = NO_TAKERS,
+        kernels: bool = False,
     ) -> None:
         self.build = build
         self.several = several
         self.lower = lower
         self.whole = whole
         self.takers = takers
+        self.kernels = kernels
         self.platform = platform
         self.options = dict(compiler_options or {})
         self.honest = _honest_options(self.options, holds) if honest and platform == "cpu" else {}
@@ -158,10 +175,12 @@ class Compiler:
             compat.pass_extra_options()
         keeps = KEPT_BARRIERS[_DISABLED] in str(options.get(_DISABLED, ""))
         shown = None if graph is self.whole and self.as_written else release_small(graph) if keeps else graph
-        call = self.build(shown, options, self.takers)
+        call = self.build(shown, options, self.takers, self.kernels)
         lowered = self.lower(call)
         compiled = lowered.compile()
-        return Candidate(call, lowered, compiled, compiled_peak(compiled, self.whole, known_peak))
+        peak = compiled_peak(compiled, self.whole, known_peak)
+        portable = functools.partial(self.build, shown, options, self.takers, False) if self.kernels else lambda: call
+        return Candidate(call, lowered, compiled, peak, portable, self.kernels)
 
 
 def honest_options(given: dict[str, Any], platform: str) -> dict[str, Any]:

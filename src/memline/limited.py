@@ -21,6 +21,7 @@ from memline.errors import ArgumentError
 from memline.ir.emit import run_program
 from memline.ir.graph import Graph
 from memline.ir.inplace import Takers
+from memline.kernels.native import not_used
 from memline.planning import Planned, Planner, Spec, Written, platform_of
 from memline.splice import call_spliced
 from memline.stages import Lowered, Traced
@@ -202,9 +203,9 @@ class LimitedFunction:
                 "Pass the value as an argument."
             )
 
-        def build(graph: Graph | None, compiler_options: dict[str, Any], takers: Takers) -> Any:
-            fun = self._guarded(graph, signature, traced, takers)
-            return jax.jit(fun, **self._jit_options, compiler_options=compiler_options)
+        def build(graph: Graph | None, options: dict[str, Any], takers: Takers, kernels: bool) -> Any:
+            fun = self._guarded(graph, signature, traced, takers, kernels)
+            return jax.jit(fun, **self._jit_options, compiler_options=options)
 
         return Planner(
             traced,
@@ -213,6 +214,7 @@ class LimitedFunction:
             platform=self.platform,
             honest=honest,
             compiler_options=self._compiler_options,
+            no_kernels=not_used(self._spec.options, self.platform, is_spread=spread),
             spread=spread,
             several=several,
             arguments=self._statics.split(args, kwargs)[0],
@@ -225,7 +227,9 @@ class LimitedFunction:
         places = [*jax.tree.leaves(asked), *(getattr(x, "sharding", None) for x in jax.tree.leaves((args, kwargs)))]
         return any(len(getattr(place, "device_set", ())) > 1 for place in places)
 
-    def _guarded(self, graph: Graph | None, signature: Signature, traced: Any, takers: Takers) -> Callable[..., Any]:
+    def _guarded(
+        self, graph: Graph | None, signature: Signature, traced: Any, takers: Takers, kernels: bool
+    ) -> Callable[..., Any]:
         """Returns the function of a graph (of the trace itself for None) that refuses other types.
 
         The user's function is not called again: what it does beside computing, it does once for each signature.
@@ -242,7 +246,7 @@ class LimitedFunction:
             if graph is None:
                 results = compat.evaluate_jaxpr(traced.jaxpr.jaxpr, traced.jaxpr.consts, leaves)
             else:
-                results = run_program(graph, leaves, takers)
+                results = run_program(graph, leaves, takers, kernels=kernels)
             return jax.tree.unflatten(traced.out_tree, results)
 
         return run

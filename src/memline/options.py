@@ -35,6 +35,8 @@ class Options:
         than `rtol`; any of the three, in any order. () runs the program's arithmetic as it is written.
       rtol: how large that error may be, relative to a result's largest element; None for the usual tolerance of the
         result's type, 64 units of rounding (4 for types of 16 bits and less).
+      kernels: on CPU, compute with memline's own kernels what XLA computes slowly there: `lax.top_k`, with the same
+        results bit for bit. Switch it off for a program that is saved and loaded where memline is not.
 
     Raises:
       ArgumentError: a field is out of its range.
@@ -52,6 +54,7 @@ class Options:
     tune_seconds: float = 0.0
     rewrites: tuple[str, ...] = ("exact", "reassociates", "approximate")
     rtol: float | None = None
+    kernels: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_compiles, int) or self.max_compiles < 1:
@@ -81,6 +84,8 @@ class Options:
             isinstance(self.rtol, bool) or not isinstance(self.rtol, int | float) or not 0 <= self.rtol < math.inf
         ):
             raise ArgumentError(f"rtol is a number from 0, or None, not {self.rtol!r}")
+        if not isinstance(self.kernels, bool):
+            raise ArgumentError(f"kernels is True or False, not {self.kernels!r}")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

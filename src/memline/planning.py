@@ -19,6 +19,7 @@ from memline.errors import MemoryLimitError
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Value
 from memline.ir.inplace import Takers, written_over
+from memline.ir.served import kernel_notes, served_ops
 from memline.ir.sizes import all_values_bytes
 from memline.ir.trace import from_jaxpr
 from memline.options import Options
@@ -107,6 +108,7 @@ class Planner:
       platform: where the program will run.
       honest: whether to compile with options that make the compiled peak believable.
       compiler_options: the user's own compile options.
+      no_kernels: why memline's own kernels are not used; "" where they are.
       spread: whether arrays are spread over several devices. The limit is per device, and the models know one
         device only, so there the compiler is asked first whether the program fits as it is.
       several: whether to look for equal programs among those compiled already, as several limits make them.
@@ -124,6 +126,7 @@ class Planner:
         platform: str,
         honest: bool,
         compiler_options: dict[str, Any] | None = None,
+        no_kernels: str = "",
         spread: bool = False,
         several: bool = False,
         arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None,
@@ -148,7 +151,9 @@ class Planner:
             several,
             holds=self.graph is not as_written,
             takers=self.donations.takers,
+            kernels=not no_kernels,
         )
+        self._no_kernels = no_kernels
         if spread:
             note = "arrays are spread over devices: planned peaks are of all of them, compiled peaks of one"
             self.compiler.notes.append(note)
@@ -171,13 +176,20 @@ class Planner:
         compiler.strategy = None
         # As the user wrote it nothing is written over, so that with such loops it is the graph that is compiled.
         is_as_written = graph is self.written.graph and not written_over(graph, compiler.takers)
-        compiler.as_written = spec.changes_nothing or is_as_written
+        has_kernels = compiler.kernels and any(served_ops(graph))
+        compiler.as_written = spec.changes_nothing or (is_as_written and not has_kernels)
         if spec.plan is not None or spec.changes_nothing:
             compiler.strategy = spec.plan.compile_options if spec.plan is not None else ()
         alias_bytes = self.donations.shared_bytes
         platform, judge, takers = compiler.platform, compiler.judge, compiler.takers
         replayed = functools.partial(
-            replay, graph, alias_bytes=alias_bytes, platform=platform, judge=judge, takers=takers
+            replay,
+            graph,
+            alias_bytes=alias_bytes,
+            platform=platform,
+            judge=judge,
+            takers=takers,
+            kernels=compiler.kernels,
         )
         if spec.plan is not None:
             outcome = replayed(spec.plan.decisions)
@@ -197,6 +209,7 @@ class Planner:
                 compiler.options,
                 is_spread=self._spread,
                 takers=takers,
+                kernels=compiler.kernels,
             )
             return _searched(graph, asked, compiler, began, lambda planned: self._finished(planned, spec))
         return self._finished(
@@ -204,10 +217,11 @@ class Planner:
         )
 
     def _finished(self, planned: Planned, spec: Spec) -> Planned:
-        """Returns the program tuned, its plan telling what becomes of donated arguments in its loops."""
+        """Returns the program tuned, its plan telling of donated arguments in its loops, and of own kernels."""
         told: tuple[str, ...] = ()
         if planned.graph is not self.graph or not self.compiler.as_written:
-            told = self.donations.written_over(planned.graph, self.written.names)
+            overwritten = self.donations.written_over(planned.graph, self.written.names)
+            told = (*overwritten, *kernel_notes(planned.graph, self._no_kernels))
         return self._tuned(replace(planned, plan=replace(planned.plan, notes=(*planned.plan.notes, *told))), spec)
 
     def _tuned(self, planned: Planned, spec: Spec) -> Planned:
@@ -227,8 +241,14 @@ def prepared_graph(closed: Any, platform: str) -> Graph:
     return orient_products(graph, machine_for(platform))
 
 
-def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
+def plan_graph(closed: Any, spec: Spec, platform: str, *, kernels: bool) -> Graph:
     """Returns the planned graph of a closed jaxpr that is to be spliced into another program.
+
+    Args:
+      closed: the jaxpr.
+      spec: the limit and the options.
+      platform: where the program will run.
+      kernels: whether memline's own kernels will compute what they serve.
 
     Raises:
       MemoryLimitError: no plan that was tried fits.
@@ -237,17 +257,19 @@ def plan_graph(closed: Any, spec: Spec, platform: str) -> Graph:
     graph = prepared_graph(closed, platform)  # nothing is held: the program around would have to keep the barriers
     specs = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in graph.inputs]
 
-    def build(candidate: Graph | None, options: dict[str, Any], takers: Takers) -> Any:
+    def build(candidate: Graph | None, options: dict[str, Any], takers: Takers, kernels: bool) -> Any:
         del takers  # the program around owns the arguments
-        return jax.jit(lambda *xs: evaluate(candidate or graph, xs), compiler_options=options)
+        return jax.jit(lambda *xs: evaluate(candidate or graph, xs, kernels=kernels), compiler_options=options)
 
-    compiler = Compiler(build, lambda f: f.lower(*specs), graph, platform, None, True)
+    compiler = Compiler(build, lambda f: f.lower(*specs), graph, platform, None, True, kernels=kernels)
     if spec.plan is not None:
-        return replay(graph, spec.plan.decisions, alias_bytes=0, platform=platform, judge=compiler.judge).graph
+        judge = compiler.judge
+        decisions = spec.plan.decisions
+        return replay(graph, decisions, alias_bytes=0, platform=platform, judge=judge, kernels=kernels).graph
     if spec.limit_bytes is None:
         return graph
     donated = (True,) * len(graph.inputs)  # so that donating is no way out: the program around owns the arguments
-    asked = Circumstances(spec.limit_bytes, 0, donated, platform, spec.options, {}, is_spliced=True)
+    asked = Circumstances(spec.limit_bytes, 0, donated, platform, spec.options, {}, is_spliced=True, kernels=kernels)
     return _searched(graph, asked, compiler, began).graph
 
 
@@ -290,6 +312,7 @@ def _searched(
         options=asked.options,
         judge=compiler.judge,
         takers=asked.takers,
+        kernels=asked.kernels,
     )
     planned = finish(_planned(outcome, asked.limit_bytes, compiler, asked.donated, began, is_spread=asked.is_spread))
     memory.keep(planned.plan, planned.graph, planned.candidate.peak)

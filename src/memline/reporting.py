@@ -114,9 +114,8 @@ def _as_written(written: Written, asked: Asked) -> tuple[Program, tuple[str, ...
 
 def _as_planned(planned: Planned, written: Written, asked: Asked, name: str) -> tuple[Program, tuple[str, ...]]:
     candidate, notes = planned.candidate, ()
-    peak = peak_of(
-        planned.graph, model_for(written.platform), written.donations.shared_bytes, _takers(planned, written)
-    )
+    fusion = model_for(written.platform, kernels=candidate.kernels)
+    peak = peak_of(planned.graph, fusion, written.donations.shared_bytes, _takers(planned, written))
     dump = None
     if asked.layout:
         dump, notes = _dumped(candidate.lowered, {}, name)

@@ -20,6 +20,7 @@ import numpy as np
 from memline import compat
 from memline.errors import ArgumentError
 from memline.ir.emit import run_program
+from memline.kernels.native import not_used
 from memline.planning import Spec, plan_graph
 
 
@@ -87,13 +88,15 @@ def _run(*args: Any, jaxpr: Any, spec: Spec) -> list[Any]:
 
 
 @functools.lru_cache(maxsize=512)
-def _planned(jaxpr: Any, spec: Spec, platform: str) -> Any:
-    return plan_graph(jaxpr, spec, platform)
+def _planned(jaxpr: Any, spec: Spec, platform: str, kernels: bool) -> Any:
+    return plan_graph(jaxpr, spec, platform, kernels=kernels)
 
 
-def _inline(*args: Any, jaxpr: Any, spec: Spec) -> list[Any]:
+def _inline(*args: Any, jaxpr: Any, spec: Spec, stays: bool) -> list[Any]:
     """The planned program, traced into the program around it."""
-    return run_program(_planned(jaxpr, spec, jax.default_backend()), args)
+    platform = jax.default_backend()
+    kernels = stays and not not_used(spec.options, platform, is_spread=False)
+    return run_program(_planned(jaxpr, spec, platform, kernels), args, kernels=kernels)
 
 
 @functools.lru_cache(maxsize=512)

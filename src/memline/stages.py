@@ -127,14 +127,14 @@ class Traced:
 
         Args:
           **how: what `jax.stages.Traced.lower` takes, such as `lowering_platforms`; the planned program is then
-            lowered once more in that way, and is JAX's own stage.
+            lowered once more in that way, without memline's own kernels, and is JAX's own stage.
 
         Raises:
           MemoryLimitError: no plan that was tried fits the limit.
         """
         planned = self._function.planned(self._args, self._kwargs)
         if how:
-            return planned.candidate.call.trace(*self._args, **self._kwargs).lower(**how)
+            return planned.candidate.portable().trace(*self._args, **self._kwargs).lower(**how)
         return Lowered(planned)
 
     def __getattr__(self, name: str) -> Any:

@@ -78,7 +78,7 @@ def tuned(
     """
     base_options = planned.plan.compile_options
     strategies = _strategies(platform, compiler.options, base_options)
-    run_seconds = _least_seconds(planned.graph, platform)
+    run_seconds = _least_seconds(planned.graph, platform, compiler.kernels)
     why_not = _why_not(planned, run_seconds, spec, platform, has_effects)
     if not why_not and not strategies:
         why_not = f"memline knows no strategies for {platform}"
@@ -121,10 +121,10 @@ def _strategies(platform: str, given: dict[str, Any], base_options: CompileOptio
     return [*strategies, _XLA_ALONE] if base_options else strategies
 
 
-def _least_seconds(graph: Graph, platform: str) -> float:
+def _least_seconds(graph: Graph, platform: str, kernels: bool) -> float:
     """Returns the least a run is expected to take: small kernels may cost far less to launch than is planned with."""
     machine = replace(machine_for(platform), kernel_s=0.0, loop_s=0.0)
-    target = Target(0, 0, model_for(platform), machine)
+    target = Target(0, 0, model_for(platform, kernels=kernels), machine)
     return target.seconds(graph, target.peak(graph))
 
 

@@ -87,7 +87,9 @@ def op_seconds(
     launched = any(v in buffers for v in op.outputs)
     written = sum(v.size_bytes for v in op.outputs if v in buffers)
     work = table.flops_of(op)
-    if op.kind == "dot_general":
+    if fusion.is_own_kernel(op):
+        arithmetic = _own_top_k_seconds(op, machine)
+    elif op.kind == "dot_general":
         arithmetic = _product_seconds(op, machine, in_loop)
     elif op.kind in _CONTRACTIONS:
         wide = max((v.dtype.itemsize for v in op.outputs), default=4)
@@ -114,6 +116,14 @@ def op_seconds(
     elif launched:
         begin += machine.share_s
     return max(arithmetic, traffic) + begin
+
+
+def _own_top_k_seconds(op: Op, machine: Machine) -> float:
+    """One comparison an element, and more for each that is among the best so far: of n random ones k (1 + log n/k)."""
+    elements = math.prod(op.inputs[0].shape)
+    length, k = op.inputs[0].shape[op.params["axis"]], op.params["k"]
+    better = elements / length * k * (1.0 + math.log(length / k))
+    return elements / machine.compared_per_s + better * machine.better_s / machine.cores
 
 
 def _product_seconds(op: Op, machine: Machine, in_loop: bool) -> float:

@@ -9,13 +9,14 @@ it first rewrites as a tree. XLA:GPU also fuses into reductions.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from memline.ir.graph import Graph, Loop, Node, Op, Value
+from memline.ir.served import is_served
 from memline.rules import elementwise
 
 _MOVES = frozenset(
@@ -49,6 +50,7 @@ class FusionModel:
       fuses_into_reductions: whether long reductions compute their operand inside themselves.
       runs_what_is_ready: whether kernels run as soon as they can, instead of in the order of the program.
       hides_scratch: whether kernels take scratch that the account of a compiled program does not show.
+      kernels: whether memline's own kernels compute what they serve.
     """
 
     name: str
@@ -56,6 +58,7 @@ class FusionModel:
     fuses_into_reductions: bool
     runs_what_is_ready: bool
     hides_scratch: bool
+    kernels: bool = False
 
     def materialised(self, graph: Graph) -> frozenset[Value]:
         """Returns the values of a graph that get a buffer of their own; bodies of loops not included.
@@ -102,6 +105,10 @@ class FusionModel:
             return False
         return sum(v.shape == node.outputs[0].shape for v in set(node.inputs)) <= 1
 
+    def is_own_kernel(self, node: Node) -> TypeGuard[Op]:
+        """Whether one of memline's own kernels computes the node."""
+        return self.kernels and is_served(node)
+
     def can_be_inlined(self, node: Node) -> bool:
         """Whether the node's result may be computed inside the kernel that reads it."""
         if isinstance(node, Loop) or node.kind in _NEVER_FUSED or len(node.outputs) != 1:
@@ -113,6 +120,8 @@ class FusionModel:
     def inlines_operands(self, node: Node) -> bool:
         """Whether the node's kernel may compute its operands inside itself."""
         if isinstance(node, Loop):
+            return False
+        if self.is_own_kernel(node):
             return False
         if node.kind in _FUSING_REDUCTIONS or widens_keys(node):
             return True
@@ -131,9 +140,14 @@ GPU = FusionModel(
 )
 
 
-def model_for(platform: str) -> FusionModel:
-    """Returns the fusion model of a platform; an unknown one is taken to fuse as XLA:GPU does."""
-    return CPU if platform == "cpu" else GPU
+def model_for(platform: str, *, kernels: bool = False) -> FusionModel:
+    """Returns the fusion model of a platform; an unknown one is taken to fuse as XLA:GPU does.
+
+    Args:
+      platform: as JAX calls it.
+      kernels: whether memline's own kernels are used.
+    """
+    return replace(CPU if platform == "cpu" else GPU, kernels=kernels)
 
 
 def is_elementwise(node: Node) -> TypeGuard[Op]:

@@ -34,6 +34,10 @@ class Machine:
     """An iteration of a loop, beside its kernels."""
     row_s: float
     """Beginning one more row of a sort or a top-k."""
+    compared_per_s: float
+    """Elements that memline's own top-k compares, where they are in a cache."""
+    better_s: float
+    """What an element takes there that is better than those kept, for one core."""
     serial_bytes: int
     """Kernels that write less than this do not use more than one core (or fill the device)."""
     cores: int
@@ -73,6 +77,8 @@ CPU = Machine(
     library_s=5e-7,
     loop_s=2e-7,
     row_s=1e-6,
+    compared_per_s=20e9,
+    better_s=4e-8,
     serial_bytes=1 << 16,
     cores=2,
     vector=16,
@@ -97,6 +103,8 @@ GPU = Machine(
     library_s=0.0,
     loop_s=10e-6,
     row_s=1e-9,
+    compared_per_s=1e12,
+    better_s=0.0,
     serial_bytes=1 << 20,
     cores=8,
     vector=1,

@@ -32,6 +32,7 @@ from memline.analysis.schedule import run_order
 from memline.analysis.workspace import scratch_bytes
 from memline.ir.graph import Graph, Loop, Node, Op, Value
 from memline.ir.inplace import NO_TAKERS, Takers, reads_first, takeovers, written_over
+from memline.ir.served import served_copies_bytes, served_scratch_bytes
 
 _SIZE = attrgetter("size_bytes")
 _SHOWN = 32
@@ -186,7 +187,8 @@ class _Walker:
             }
             new.update((v, v.size_bytes) for v in self.copied.get(node, ()))
             dying = [v for v in ends.get(index, ()) if v in live]
-            scratch = workspace_bytes(node)
+            is_own = self.fusion.is_own_kernel(node)
+            scratch = _own_bytes(node) if is_own else workspace_bytes(node)
             over: Sequence[Value] = ()  # what the kernel writes its results over
             if is_elementwise(node) and not _is_written_into(graph, node):
                 same = [v for v in dying if v.shape == node.outputs[0].shape]
@@ -194,7 +196,7 @@ class _Walker:
                 over = sorted((v for v in same if v in aligned), key=live.__getitem__)[-1:]
             elif node.kind in _IN_PLACE:
                 over = dying
-            elif widens_keys(node) and not _IS_NEW:
+            elif widens_keys(node) and not _IS_NEW and not is_own:
                 scratch -= max((live[v] for v in dying if live[v] == scratch), default=0)
             elif node.carried:  # carries are written over their first values
                 over = [v for v in dict.fromkeys(node.carried) if v in dying]
@@ -202,7 +204,7 @@ class _Walker:
             is_within = reused > sum(new.values()) and not node.carried  # the results lie in what is larger
             if is_within:
                 reused = sum(new.values())
-            if self.fusion.hides_scratch:
+            if self.fusion.hides_scratch and not is_own:
                 scratch += scratch_bytes(node, in_loop=bool(around))
             during = base_bytes + total + sum(new.values()) - reused + scratch
             held_now = tuple(sorted((*live, *new), key=_SIZE, reverse=True)[:_SHOWN]) + outer
@@ -335,6 +337,11 @@ _IN_PLACE = SCANS | _WRITES | frozenset(["sort", "cholesky"])
 
 def _is_product(node: Node | None) -> bool:
     return node is not None and node.kind == "dot_general"
+
+
+def _own_bytes(op: Op) -> int:
+    """Returns the bytes that one of memline's own kernels takes: copies in its order, and scratch."""
+    return served_copies_bytes(op) + served_scratch_bytes(op)
 
 
 def workspace_bytes(node: Node) -> int:

@@ -14,10 +14,11 @@ from jax import lax
 from memline import compat
 from memline.ir.graph import Graph, Loop, Op, Value
 from memline.ir.inplace import NO_TAKERS, Takers, read_before, reads_first, written_over
+from memline.ir.served import is_served, run_served
 
 
-def to_jaxpr(graph: Graph) -> Any:
-    """Returns the closed jaxpr of a graph.
+def to_jaxpr(graph: Graph, *, kernels: bool = False) -> Any:
+    """Returns the closed jaxpr of a graph; `kernels` as in `evaluate`.
 
     >>> from memline.ir.trace import trace
     >>> graph = trace(lambda x: x + 1, jax.ShapeDtypeStruct((3,), "float32"))
@@ -26,15 +27,16 @@ def to_jaxpr(graph: Graph) -> Any:
     """
     weak = (getattr(v.aval, "weak_type", False) for v in graph.inputs)
     args = [jax.ShapeDtypeStruct(v.shape, v.dtype, weak_type=w) for v, w in zip(graph.inputs, weak, strict=True)]
-    return jax.make_jaxpr(lambda *xs: evaluate(graph, xs))(*args)
+    return jax.make_jaxpr(lambda *xs: evaluate(graph, xs, kernels=kernels))(*args)
 
 
-def run_program(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS) -> list[Any]:
+def run_program(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS, *, kernels: bool = False) -> list[Any]:
     """Computes a whole program's results, weakly typed where it promises that: loops make strongly typed arrays.
 
     The arguments are those of `evaluate`.
     """
-    return [_promised(v.aval, x) for v, x in zip(graph.outputs, evaluate(graph, args, takers), strict=True)]
+    results = evaluate(graph, args, takers, kernels=kernels)
+    return [_promised(v.aval, x) for v, x in zip(graph.outputs, results, strict=True)]
 
 
 def _promised(aval: Any, x: Any) -> Any:
@@ -44,13 +46,14 @@ def _promised(aval: Any, x: Any) -> Any:
     return lax.convert_element_type_p.bind(x, **params)
 
 
-def evaluate(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS) -> list[Any]:
+def evaluate(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS, *, kernels: bool = False) -> list[Any]:
     """Computes the graph's outputs from `args`, one array or tracer for each of its inputs.
 
     Args:
       graph: the program.
       args: its inputs.
       takers: which result takes over which donated argument; a loop that can write over the argument does.
+      kernels: whether memline's own kernels compute what they serve; XLA has to know them: see `kernels.native`.
     """
     over = written_over(graph, takers)
     env: dict[Value, Any] = dict(zip(graph.inputs, args, strict=True))
@@ -64,9 +67,11 @@ def evaluate(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS) -> l
         inputs = [read(v) for v in node.inputs]
         with compat.at_source(node.source and node.source.traceback):
             if isinstance(node, Loop):
-                outputs = _run_loop(node, inputs, over.get(node, {}))
+                outputs = _run_loop(node, inputs, over.get(node, {}), kernels)
+            elif node.bodies:
+                outputs = _run_bodies(node, inputs, kernels)
             else:
-                outputs = _run_bodies(node, inputs) if node.bodies else _run_op(node, inputs)
+                outputs = run_served(node, inputs) if kernels and is_served(node) else _run_op(node, inputs)
         env.update(zip(node.outputs, outputs, strict=True))
     return [read(v) for v in graph.outputs]
 
@@ -86,22 +91,22 @@ def _run_op(op: Op, inputs: Sequence[Any]) -> list[Any]:
         return compat.bind(op.primitive, op.params, inputs, op.context)
 
 
-def _run_bodies(op: Op, inputs: Sequence[Any]) -> list[Any]:
+def _run_bodies(op: Op, inputs: Sequence[Any], kernels: bool) -> list[Any]:
     """Runs a `while` or a `cond`."""
     if op.kind == "cond":
         index, *operands = inputs
-        branches = [functools.partial(_run_body, body) for body in op.bodies]
+        branches = [functools.partial(_run_body, body, kernels) for body in op.bodies]
         return list(lax.switch(index, branches, *operands))
     # Not `lax.while_loop`: under `vmap` the test of this primitive may have axes, each element stopping by itself.
-    test, body = (to_jaxpr(body) for body in op.bodies)
+    test, body = (to_jaxpr(body, kernels=kernels) for body in op.bodies)
     return compat.bind(op.primitive, {**op.params, "cond_jaxpr": test, "body_jaxpr": body}, inputs, op.context)
 
 
-def _run_body(body: Graph, *args: Any) -> list[Any]:
-    return evaluate(body, args)
+def _run_body(body: Graph, kernels: bool, *args: Any) -> list[Any]:
+    return evaluate(body, args, kernels=kernels)
 
 
-def _run_loop(loop: Loop, inputs: Sequence[Any], over: Mapping[int, Value]) -> list[Any]:
+def _run_loop(loop: Loop, inputs: Sequence[Any], over: Mapping[int, Value], kernels: bool) -> list[Any]:
     """Runs a loop; `over` says which of its stacked results start with, and write over, which sliced value."""
     n_sliced, n_carried = len(loop.sliced), len(loop.carried)
     sliced, rest = inputs[:n_sliced], inputs[n_sliced:]
@@ -122,7 +127,7 @@ def _run_loop(loop: Loop, inputs: Sequence[Any], over: Mapping[int, Value]) -> l
         chunks = [_take(x, start, size, s.axis, s.unit) for x, s in zip(current, loop.sliced, strict=True)]
         if first:
             chunks = lax.optimization_barrier(chunks)
-        results = evaluate(body, [jnp.asarray(start, jnp.int32), *chunks, *whole, *accumulators])
+        results = evaluate(body, [jnp.asarray(start, jnp.int32), *chunks, *whole, *accumulators], kernels=kernels)
         updated = [
             _put(array, piece, start, s.axis, s.unit)
             for array, piece, s in zip(arrays, results[n_carried:], loop.stacked, strict=True)

@@ -99,6 +99,7 @@ def search(
     options: Options,
     judge: Judge,
     takers: Takers = NO_TAKERS,
+    kernels: bool = False,
 ) -> Outcome:
     """Returns the fastest plan found that compiles to at most `limit_bytes`, or the smallest one found.
 
@@ -110,8 +111,9 @@ def search(
       options: see `memline.Options`.
       judge: compiles a candidate and tells its compiled peak.
       takers: which result takes over which donated argument.
+      kernels: whether memline's own kernels are used.
     """
-    target = Target(limit_bytes, alias_bytes, model_for(platform), machine_for(platform), takers)
+    target = Target(limit_bytes, alias_bytes, model_for(platform, kernels=kernels), machine_for(platform), takers)
     peak = target.peak(graph)
     whole = _State(graph, (), peak, target.seconds(graph, peak))
     starts = _starts(whole, target, options)
@@ -165,13 +167,14 @@ def replay(
     platform: str,
     judge: Judge,
     takers: Takers = NO_TAKERS,
+    kernels: bool = False,
 ) -> Outcome:
     """Returns the outcome of making given moves, whatever they cost.
 
     Raises:
       PlanError: a move does not apply to the program.
     """
-    target = Target(0, alias_bytes, model_for(platform), machine_for(platform), takers)
+    target = Target(0, alias_bytes, model_for(platform, kernels=kernels), machine_for(platform), takers)
     whole_peak = target.peak(graph)
     moved = apply_moves(graph, [d.move for d in decisions])
     peak = target.peak(moved)

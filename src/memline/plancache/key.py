@@ -41,6 +41,8 @@ class Circumstances:
     """Whether arrays are spread over several devices."""
     takers: Takers = field(default_factory=dict)
     """Which result takes over which donated argument."""
+    kernels: bool = False
+    """Whether memline's own kernels are used."""
 
 
 def key_of(graph: Graph, circumstances: Circumstances) -> str:

@@ -141,7 +141,8 @@ def _window_size(text: str) -> int:
 def _custom_call(site: Site) -> int:
     """LAPACK's work arrays for one matrix, and the places of a row in a top-k.
 
-    TopK: 4 bytes for each element of a row. Eigenvectors: one matrix, in general or of singular values two.
+    TopK: 4 bytes for each element of a row. memline's own: for each thread up to twice what it finds in a row, every
+    element with its place. Eigenvectors: one matrix, in general or of singular values two.
     Cholesky, LU and QR factors: nothing. For triangular solves see `kept_scratch`.
     """
     match = re.search(r'custom_call_target="(\w+)"', site.text)
@@ -149,6 +150,8 @@ def _custom_call(site: Site) -> int:
     last = site.operands[-1]
     if target == "TopK":
         return 4 * last.sizes[-1]
+    if target == "memline_top_k":
+        return 2 * site.result.sizes[-1] * (16 if site.result.itemsize_bytes == 8 else 8) * site.threads
     if re.fullmatch(r"lapack_[sdcz](sy|he)evd_ffi", target):
         return math.prod(last.sizes[-2:]) * last.itemsize_bytes
     if re.fullmatch(r"lapack_[sdcz](gesdd|gesvd|geev)_ffi", target):

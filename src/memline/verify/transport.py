@@ -21,6 +21,7 @@ from jax.experimental import serialize_executable
 
 from memline.compat import Tracer
 from memline.errors import ArgumentError, MeasureError
+from memline.kernels import native
 
 _RANDOM_BLOCK = 2**20  # elements made at a time, so that made-up values need no second array
 
@@ -100,6 +101,8 @@ def read_description(folder: Path, name: str) -> Program:
 
 def load_program(folder: Path, name: str, program: Program) -> jax.stages.Compiled:
     """Load the executable. It takes its arguments flat and positionally, and returns a flat tuple."""
+    if program.platform == "cpu":
+        native.missing()  # so that XLA knows the kernels which the program may call
     by_id = {device.id: device for device in jax.devices(program.platform)}
     return serialize_executable.deserialize_and_load(
         (folder / f"{name}.xla").read_bytes(),
