@@ -46,7 +46,12 @@ def test_families_whole_and_split(name):
             assert_adds_up(peak_of(each, fusion))
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(st.one_of(programs(), loop_programs()))
 def test_random_programs(drawn: Drawn):
     graph = prepared(drawn.fun, drawn.x, drawn.y)
