@@ -72,6 +72,16 @@ def format_bytes(n_bytes: int, *, up: bool = False) -> str:
     return f"{sign}{hundredths // 100}.{hundredths % 100:02d} {_UNITS[power]}"
 
 
+def format_seconds(seconds: float) -> str:
+    """Write a time with three digits, under a second in milliseconds.
+
+    Example:
+        >>> format_seconds(0.01234), format_seconds(12.3)
+        ('12.3 ms', '12.3 s')
+    """
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
 def _divide(numerator: int, denominator: int, *, up: bool, down: bool) -> int:
     """Integer division, exact at any size: rounded up, down, or to the nearest."""
     if up:

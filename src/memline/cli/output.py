@@ -23,6 +23,7 @@ def need_writable(*paths: str | None) -> None:
     Traceback (most recent call last):
         ...
     memline.errors.ArgumentError: cannot write /no/such/folder/out.json: there is no folder /no/such/folder
+    more: docs/errors/argument.md
     """
     for path in paths:
         if path is None:

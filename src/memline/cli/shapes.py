@@ -65,6 +65,7 @@ def parse_shape(word: str) -> Shape:
     Traceback (most recent call last):
         ...
     memline.errors.ArgumentError: 'f32[1000,x]', column 10: 'x' is no size; write a whole number from 0
+    more: docs/errors/argument.md
     """
     name, bracket, rest = word.partition("[")
     if not name.strip():

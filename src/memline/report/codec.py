@@ -37,6 +37,7 @@ def from_json(text: str | bytes) -> Record:
         ...
     memline.errors.ReportError: a report of a newer memline (version 2); this one reads version 1. Update memline, or \
 make the report again with this one.
+    more: docs/errors/report.md
     """
     try:
         data = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_twins)

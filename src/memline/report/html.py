@@ -17,14 +17,14 @@ from memline.report.page.markup import Markup, data_block, element, joined, own
 from memline.report.page.pictures import drawing, worst_moment
 from memline.report.page.places import Places, whole
 from memline.report.page.shorten import Room, shortened
-from memline.report.page.words import (
+from memline.report.record import Layout, Program, Record
+from memline.report.words import (
     aggregation,
     deciding_peak,
     fragmentation,
     layout_aggregation,
     verdict,
 )
-from memline.report.record import Layout, Program, Record
 from memline.units import format_bytes
 
 # In the order in which they need each other.

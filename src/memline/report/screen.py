@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from memline.report.record import Held, Layout, Place, Program, Record
-from memline.units import format_bytes
+from memline.report.words import deciding_peak
+from memline.units import format_bytes, format_seconds
 
 WIDTH, HEIGHT = 80, 40
 _MOST_HELD = 10
@@ -62,30 +63,21 @@ def short(place: Place | None, *, with_function: bool = True) -> str:
     return f"{PurePath(place.file).name}:{place.line}{function}"
 
 
-def milliseconds(seconds: float) -> str:
-    """Returns a time as text.
-
-    >>> milliseconds(0.01234), milliseconds(12.3)
-    ('12.3 ms', '12.3 s')
-    """
-    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
-
-
 def verdict(record: Record) -> tuple[str, bool]:
     """Returns one sentence on whether the program fits its limit, and whether that is good news."""
     if not record.programs:
         return "a plan without figures: it was written by hand", True
     last = record.programs[-1]
-    peak_bytes, how = _peak(last)
+    which, peak_bytes = deciding_peak(last)
     size = format_bytes(peak_bytes)
     if record.limit_bytes is None:
-        return f"needs {size} ({how}); no limit was asked for", True
+        return f"needs {size} ({which} peak); no limit was asked for", True
     apart = record.limit_bytes - peak_bytes
     limit = format_bytes(record.limit_bytes)
     if apart < 0:
-        return f"does not fit: needs {size} ({how}), {format_bytes(-apart)} over the limit of {limit}", False
+        return f"does not fit: needs {size} ({which} peak), {format_bytes(-apart)} over the limit of {limit}", False
     fits = "fits" if record.moves else "fits as it is written"
-    return f"{fits}: needs {size} ({how}), {format_bytes(apart)} under the limit of {limit}", True
+    return f"{fits}: needs {size} ({which} peak), {format_bytes(apart)} under the limit of {limit}", True
 
 
 def _head(record: Record) -> Iterator[Line]:
@@ -148,17 +140,10 @@ def _figures(program: Program) -> list[tuple[str, int]]:
     return [(how, size) for how, size in told if size is not None]
 
 
-def _peak(program: Program) -> tuple[int, str]:
-    """Returns the peak of a program that is best known, and how: what was measured has noise, what is compiled none."""
-    if program.compiled_peak_bytes is not None:
-        return program.compiled_peak_bytes, "compiled peak"
-    return program.planned_peak_bytes, "planned peak"
-
-
 def _times(program: Program) -> str:
     if program.measured_seconds is not None:
-        return f" {milliseconds(program.measured_seconds)}"
-    return "" if program.estimated_seconds is None else f" est. {milliseconds(program.estimated_seconds)}"
+        return f" {format_seconds(program.measured_seconds)}"
+    return "" if program.estimated_seconds is None else f" est. {format_seconds(program.estimated_seconds)}"
 
 
 def _moves(record: Record, width: int, most: int, rows: int) -> Iterator[Line]:

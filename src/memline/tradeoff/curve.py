@@ -10,7 +10,7 @@ from typing import Any
 from memline.errors import PlanError
 from memline.plan.plan import Plan
 from memline.plan.record import read_record
-from memline.units import format_bytes
+from memline.units import format_bytes, format_seconds
 
 VERSION = 1
 NEAR_FASTEST = 1.05
@@ -146,13 +146,9 @@ def _page(curve: Curve) -> str:
 
 
 def _row(name: str, point: Point, curve: Curve, has_times: bool) -> list[str]:
-    cells = [name, format_bytes(point.compiled_peak_bytes), _ms(point.estimated_seconds)]
+    cells = [name, format_bytes(point.compiled_peak_bytes), format_seconds(point.estimated_seconds)]
     if has_times:
         peak = "-" if point.measured_peak_bytes is None else format_bytes(point.measured_peak_bytes)
-        cells += ["-" if point.measured_seconds is None else _ms(point.measured_seconds), peak]
+        cells += ["-" if point.measured_seconds is None else format_seconds(point.measured_seconds), peak]
     mark = " <" if point is curve.recommended else "  "
     return [*cells, f"{len(point.plan.moves)}{mark}"]
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

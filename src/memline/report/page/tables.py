@@ -9,8 +9,7 @@ from memline.report.page.markup import Markup, element
 from memline.report.page.pictures import clipped, origin, worst_moment
 from memline.report.page.places import Places
 from memline.report.record import Buffer, Held, Layout, MoveTold, Program, Record
-from memline.report.screen import milliseconds
-from memline.units import format_bytes
+from memline.units import format_bytes, format_seconds
 
 MOST_ROWS = 300
 """The most rows of one table of values; the script shows as many."""
@@ -202,5 +201,5 @@ def _range(first: int, last: int) -> str:
 
 def _seconds(program: Program) -> str:
     if program.measured_seconds is not None:
-        return milliseconds(program.measured_seconds)
-    return "–" if program.estimated_seconds is None else f"about {milliseconds(program.estimated_seconds)}"
+        return format_seconds(program.measured_seconds)
+    return "–" if program.estimated_seconds is None else f"about {format_seconds(program.estimated_seconds)}"

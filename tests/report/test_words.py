@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from memline.report.page.words import aggregation, fragmentation, layout_aggregation, verdict
 from memline.report.record import Layout, Program, Record
+from memline.report.words import aggregation, fragmentation, layout_aggregation, verdict
 from tests.report.records import ORIGIN, long_record
 
 MIB = 2**20
