@@ -108,7 +108,7 @@ def test_a_folder_without_permission(module, capsys, monkeypatch):
     assert "permission denied" in told(capsys, f"{module}:kernel_sum", "--out", "plan.json")
 
 
-def test_an_interrupt_from_the_keyboard(tmp_path):
+def test_an_interrupt_from_the_keyboard(tmp_path, ctrl_c):
     (tmp_path / "slow.py").write_text(
         "import pathlib, time\n\n\ndef f(x):\n    pathlib.Path('traced').touch()\n    time.sleep(60)\n    return x\n"
     )
@@ -122,7 +122,10 @@ def test_an_interrupt_from_the_keyboard(tmp_path):
             break
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    try:
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert (process.returncode, err) == (130, "memline plan: interrupted\n")
     assert (tmp_path / "plan.json").read_text() == "old"
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]

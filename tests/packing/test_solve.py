@@ -146,7 +146,7 @@ def test_a_time_limit_is_kept_and_the_interpreter_is_free_meanwhile():
 
 
 @needs_solver
-def test_ctrl_c_ends_the_search_with_what_it_has():
+def test_ctrl_c_ends_the_search_with_what_it_has(ctrl_c):
     timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
     problem = hard(1, 400)
     timer.start()
