@@ -13,10 +13,10 @@ import memline
 from memline import packing
 from memline.compiling import HONEST_CPU
 from memline.errors import ArgumentError, LimitError, MemoryLimitError
-from memline.packing.solve import is_built
 from memline.report import layout as layouts
 from memline.report.record import Program
 from memline.report.report import Report
+from tests.packing.native import needs_solver
 from tests.programs import TIGHT, N, kernel_sums
 
 SHAPE = jax.ShapeDtypeStruct((N,), jnp.float32)
@@ -242,7 +242,7 @@ class TestLayout:
                     in_space = at_a < at_b + b.size_bytes and at_b < at_a + a.size_bytes
                     assert not (in_time and in_space), (which, a, b)
 
-    @pytest.mark.skipif(not is_built(), reason="memline's native packing solver is not built here")
+    @needs_solver
     def test_the_packing_is_between_the_load_and_xlas(self):
         for program in planned().programs:
             layout = self.layout(program)
