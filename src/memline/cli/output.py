@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from memline import files
 from memline.errors import ArgumentError
 
 
@@ -41,32 +42,13 @@ def need_writable(*paths: str | None) -> None:
 
 
 def write_whole(path: str, write: Callable[[Path], Any]) -> None:
-    """Writes a file so that it is either as it was or whole, also when Ctrl-C comes in between.
-
-    Args:
-      path: where it is to be. What is no plain file, such as a pipe, is written to as it is.
-      write: writes to the path that it is given: one beside `path` with the same ending, moved over it at the end.
+    """Writes a file as `memline.files.write_whole` does.
 
     Raises:
       ArgumentError: it cannot be written.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_whole(f"{folder}/out.txt", lambda part: part.write_text("done"))
-    ...     os.listdir(folder)
-    ['out.txt']
     """
-    target = Path(os.path.realpath(path))
     try:
-        if target.exists() and not target.is_file():
-            write(target)
-            return
-        part = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
-        try:
-            write(part)
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
+        files.write_whole(path, write)
     except OSError as error:
         raise _refusal(path, error.strerror or str(error)) from None
 

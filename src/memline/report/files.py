@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memline.errors import ReportError
+from memline.files import write_whole
 
 if TYPE_CHECKING:
     from memline.report.report import Report
@@ -19,34 +18,12 @@ def save(report: Report, path: Path) -> Path:
     make = next((make for end, make in _FORMS.items() if path.name.lower().endswith(end)), None)
     if make is None:
         raise ReportError(f"{path} is in no form that a report is saved in; end its name in {', '.join(_FORMS)}")
-    write_whole(path, make(report))
-    return path
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file beside its place and moves it there when it is whole.
-
-    Raises:
-      ReportError: it cannot be written; what was at its place is there still.
-    """
-    beside = ""
+    text = make(report)
     try:
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-", suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.chmod(beside, 0o666 & ~_umask())  # else only the owner may read it
-        os.replace(beside, path)
+        write_whole(path, lambda part: part.write_text(text, encoding="utf-8", newline=""))
     except OSError as error:
         raise ReportError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if beside:
-            Path(beside).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+    return path
 
 
 def _json(report: Report) -> str:
