@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from memline import files
 from memline.errors import ReportError
-from memline.report import files
 from memline.report.record import Record
 from memline.report.report import Report
 from memline.report.table import COLUMNS, table_text
