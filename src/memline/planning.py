@@ -24,7 +24,9 @@ from memline.ir.sizes import all_values_bytes
 from memline.ir.trace import from_jaxpr
 from memline.options import Options
 from memline.passes.canonical import canonical_convolutions
+from memline.passes.counted import count_places
 from memline.passes.hold import hold_sums
+from memline.passes.masks import own_masks
 from memline.passes.products import orient_products
 from memline.plan.plan import Plan
 from memline.plan.search import Outcome, replay, search
@@ -235,7 +237,7 @@ class Planner:
 
 def prepared_graph(closed: Any, platform: str) -> Graph:
     """Returns the graph of a closed jaxpr in the form that planning begins with on a platform."""
-    graph = from_jaxpr(closed, platform=platform, open_bodies=True)
+    graph = own_masks(count_places(from_jaxpr(closed, platform=platform, open_bodies=True)))
     if platform == "cpu":
         graph = canonical_convolutions(graph)
     return orient_products(graph, machine_for(platform))

@@ -31,7 +31,9 @@ def cut_op(op: Op, operands: Sequence[Value], outputs: Sequence[Value]) -> Op:
     return Op(op.primitive, params, tuple(operands), tuple(outputs), op.source, op.context)
 
 
-def add_cut_op(builder: Builder, op: Op, dim: Dim, cut: Op, place: Value) -> Sequence[Value]:
+def add_cut_op(
+    builder: Builder, op: Op, dim: Dim, cut: Op, place: Value, memo: dict[Any, Any] | None = None
+) -> Sequence[Value]:
     """Appends a cut op of a parallel dim, by its rule for places where it has one; returns its results.
 
     Args:
@@ -40,15 +42,19 @@ def add_cut_op(builder: Builder, op: Op, dim: Dim, cut: Op, place: Value) -> Seq
       dim: the dim that it is cut along.
       cut: the cut op, from `cut_op`.
       place: the chunk's first step, an int32 scalar.
+      memo: where the rule's traces are kept, of one op always cut along the same dim.
     """
     rule = table.local_rule(op.primitive)
     if rule is None:
         return builder.add(cut)
     member = dim.results[0]
     unit = np.int32(member.unit)
-    return builder.call(
-        lambda first, *operands: rule(cut, op, member, first * unit, *operands), place, *cut.inputs, source=op.source
-    )
+
+    def local(first: Any, *operands: Any) -> Any:
+        return rule(cut, op, member, first * unit, *operands)
+
+    key = (op, "cut", *(v.shape for v in cut.outputs))
+    return builder.call((key, local), place, *cut.inputs, source=op.source, memo=memo)
 
 
 def cut_node(

@@ -59,7 +59,8 @@ class RunningMaxima:
             def scale(acc: Any, factor: Any, rescale: Rescale = rescale) -> Any:
                 return acc * spread(factor, rescale.axes, acc.ndim).astype(acc.dtype)
 
-            [acc] = self.builder.call(scale, acc, factor, source=op.source)
+            scaled = ("scale", rescale.axes), scale
+            [acc] = self.builder.call(scaled, acc, factor, source=op.source, memo=self.region.memo)
         return [acc]
 
     def _factor(self, rescale: Rescale) -> Value:
@@ -68,7 +69,8 @@ class RunningMaxima:
         if key not in self._factors:
             m, m_new = self.before[running.maximum], self.after[running.maximum]
             r, r_new = (self._value(running, v, guarded=False) for v in (m, m_new))
-            [factor] = self.builder.call(_growth(running, rescale.power), m, r, r_new, source=running.maximum.source)
+            grown = (running, rescale.power), _growth(running, rescale.power)
+            [factor] = self.builder.call(grown, m, r, r_new, source=running.maximum.source, memo=self.region.memo)
             self._factors[key] = factor
         return self._factors[key]
 
@@ -92,7 +94,7 @@ class RunningMaxima:
     def _guarded(self, running: Running, root: Value) -> Value:
         if never_minus_infinity(running):
             return root
-        [safe] = self.builder.call(_zero_for_minus_infinity, root, source=running.maximum.source)
+        [safe] = self.builder.call(_zero_for_minus_infinity, root, source=running.maximum.source, memo=self.region.memo)
         return safe
 
 

@@ -304,7 +304,7 @@ class _Splitter:
                 continue
             outputs = tuple(Value(cut_aval(v, region.along[v], size), f"{v.name}@{self.serial}") for v in op.outputs)
             cut = cut_op(op, operands, outputs)
-            made.update(zip(op.outputs, add_cut_op(builder, op, dim, cut, start), strict=True))
+            made.update(zip(op.outputs, add_cut_op(builder, op, dim, cut, start, region.memo), strict=True))
         for loop, rows in saved.items():
             new_accumulators.extend(save(builder, start, self.chunk, rows, carries[loop]))
         pieces_out = [made[v] for v in parts.stacked]
@@ -325,13 +325,11 @@ class _Splitter:
         cut = cut_op(op, operands, op.outputs)
         unit = np.int32(dim.operands[0].unit)
         count = len(accs)
-        return builder.call(
-            lambda first, *xs: fold.step(cut, first * unit, xs[:count], xs[count:]),
-            start,
-            *accs,
-            *operands,
-            source=op.source,
-        )
+
+        def step(first: Any, *xs: Any) -> Any:
+            return fold.step(cut, first * unit, xs[:count], xs[count:])
+
+        return builder.call(((op, "step"), step), start, *accs, *operands, source=op.source, memo=self.region.memo)
 
 
 def _initial(fold: folds.Fold, op: Op, held: list[bool]) -> tuple[Any, Callable[..., Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from memline.analysis.spelling import fill_of
@@ -12,6 +14,9 @@ from memline.rewrites.match import op_of, seen_through
 def counted_axis(scope: Graph, v: Value) -> int | None:
     """Returns the axis along which a value holds 0, 1, 2, ... and is otherwise the same; None of other values."""
     seen = seen_through(scope, v)
+    if seen.value.is_const:
+        axis = _counted_const(seen.value)
+        return None if axis is None else seen.axes[axis]
     op = op_of(scope, seen.value, "iota", "add", "select_n", "convert_element_type")
     if op is None:
         return None
@@ -24,6 +29,14 @@ def counted_axis(scope: Graph, v: Value) -> int | None:
     return None if axis is None else seen.axes[axis]
 
 
+def _counted_const(v: Value) -> int | None:
+    """Returns the axis along which a constant counts, as `np.arange` does; it has no other axis."""
+    axes = [axis for axis, size in enumerate(v.shape) if size != 1]
+    if len(axes) != 1 or not np.issubdtype(v.dtype, np.integer):
+        return None
+    return axes[0] if np.array_equal(np.ravel(v.const), np.arange(v.shape[axes[0]])) else None
+
+
 def _counted_operand(scope: Graph, op: Op) -> Value | None:
     """Returns the operand that an op only repeats: plus 0, another integer type, negative ones counted from the end."""
     if op.kind == "convert_element_type":
@@ -34,8 +47,10 @@ def _counted_operand(scope: Graph, op: Op) -> Value | None:
         return op.inputs[0] if fill_of(scope, op.inputs[1]) == 0 else None
     if len(op.inputs) != 3:
         return None
-    is_negative = op_of(scope, op.inputs[0], "lt")
     x = op.inputs[1]
+    if op.inputs[0].is_const:
+        return None if np.any(op.inputs[0].const) else x
+    is_negative = op_of(scope, op.inputs[0], "lt")
     if is_negative is None or is_negative.inputs[0] is not x or fill_of(scope, is_negative.inputs[1]) != 0:
         return None
     return x
@@ -70,19 +85,48 @@ def diagonal_of(scope: Graph, op: Op) -> tuple[int, ...] | None:
     """
     if op.kind != "gather":
         return None
-    operand, rows = op.inputs
+    operand = op.inputs[0]
     numbers = op.params["dimension_numbers"]
-    two = tuple(int(a) for a in numbers.collapsed_slice_dims)
-    if len(two) != 2 or tuple(int(a) for a in numbers.start_index_map) != two or numbers.operand_batching_dims:
+    two = _square(scope, op, numbers.collapsed_slice_dims, numbers.start_index_map)
+    if two is None:
         return None
-    n = operand.shape[two[0]]
-    sizes = tuple(1 if axis in two else size for axis, size in enumerate(operand.shape))
-    whole = operand.shape[two[1]] == n and tuple(op.params["slice_sizes"]) == sizes and rows.shape == (n, 2)
-    columns = op_of(scope, rows, "concatenate")
-    if not whole or columns is None or len(columns.inputs) != 2 or columns.params["dimension"] != 1:
-        return None
-    if any(counted_axis(scope, column) != 0 for column in columns.inputs):
+    if tuple(op.params["slice_sizes"]) != tuple(1 if axis in two else n for axis, n in enumerate(operand.shape)):
         return None
     rest = iter(int(a) for a in numbers.offset_dims)
     (along,) = (axis for axis in range(op.outputs[0].ndim) if axis not in set(numbers.offset_dims))
     return tuple(along if axis in two else next(rest) for axis in range(operand.ndim))
+
+
+def diagonal_written(scope: Graph, op: Op) -> tuple[int, int] | None:
+    """Returns the two axes on whose diagonal a scatter writes, if it writes all of it; None of other scatters.
+
+    >>> import jax.numpy as jnp
+    >>> from memline.ir.trace import trace
+    >>> program = trace(lambda x: x.at[jnp.diag_indices(4)].add(1), jnp.zeros((4, 4)))
+    >>> diagonal_written(program, program.nodes[-1])
+    (0, 1)
+    """
+    if not op.kind.startswith("scatter"):
+        return None
+    operand, _, updates = op.inputs
+    numbers = op.params["dimension_numbers"]
+    two = _square(scope, op, numbers.inserted_window_dims, numbers.scatter_dims_to_operand_dims)
+    if two is None:
+        return None
+    spanned = [updates.shape[a] for a in numbers.update_window_dims]
+    return two if spanned == [n for axis, n in enumerate(operand.shape) if axis not in two] else None
+
+
+def _square(scope: Graph, op: Op, dropped: Sequence[int], indexed: Sequence[int]) -> tuple[int, int] | None:
+    """Returns the two axes of an op's operand that its indices go along at once, from end to end."""
+    operand, rows = op.inputs[:2]
+    two = tuple(int(a) for a in dropped)
+    if len(two) != 2 or tuple(int(a) for a in indexed) != two or op.params["dimension_numbers"].operand_batching_dims:
+        return None
+    n = operand.shape[two[0]]
+    if operand.shape[two[1]] != n or rows.shape != (n, 2):
+        return None
+    columns = op_of(scope, rows, "concatenate")
+    if columns is None or len(columns.inputs) != 2 or columns.params["dimension"] != 1:
+        return None
+    return two if all(counted_axis(scope, column) == 0 for column in columns.inputs) else None
