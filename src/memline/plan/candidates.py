@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from memline.analysis import cost
 from memline.analysis.axes import Region
@@ -52,12 +53,27 @@ class Target:
     """Which result takes over which donated argument."""
     at_any_cost: bool = False
     """Whether a split that does not make the program fit yet shall bring all it can, however slow it is."""
+    memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Regions and splits of graphs that were looked at: they do not depend on the limit, and a search asks for the
+    same ones again when it lowers that."""
 
     def peak(self, graph: Graph) -> Peak:
         return peak_of(graph, self.fusion, self.alias_bytes, self.takers)
 
     def seconds(self, graph: Graph, peak: Peak) -> float:
         return cost.seconds(graph, peak, self.fusion, self.machine)
+
+
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """A graph with a region split, and its figures."""
+
+    graph: Graph
+    move: SplitAxis
+    peak: Peak
+    seconds: float
+    own_bytes: int
+    """The peak of the region's own loops."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +104,7 @@ def candidates(graph: Graph, target: Target, worst: Moment) -> Iterator[Candidat
     excess_bytes = target.peak(graph).excess_bytes(target.limit_bytes)
     found_fitting = False
     effort = 0
-    for entry in sorted(_regions(graph, worst), key=_promise):
+    for entry in sorted(_regions(graph, worst, target.memo), key=_promise):
         scope, seed, axis, unit, region = entry
         sizing = _Sizing(graph, scope, region, seed, axis, unit, target, excess_bytes)
         if found_fitting and effort + sizing.effort > _EFFORT:
@@ -104,17 +120,22 @@ _Entry = tuple[Graph, Value, int, int, Region]
 """(the scope, its value that is split, the axis, its elements a step, the region)"""
 
 
-def _regions(graph: Graph, worst: Moment) -> list[_Entry]:
+def _regions(graph: Graph, worst: Moment, memo: dict[Any, Any]) -> list[_Entry]:
     """Returns the regions, each once, that splitting the big values of the worst moment makes."""
     found: dict[object, _Entry] = {}
     for scope in _scopes(graph, worst):
         for seed in _seeds(scope, worst):
             for axis in range(seed.ndim):
-                region = region_of(scope, seed, axis) if seed.shape[axis] > 1 else None
+                asked = (scope, seed, axis)
+                if asked not in memo:
+                    memo[asked] = region_of(scope, seed, axis) if seed.shape[axis] > 1 else None
+                region = memo[asked]
                 if region is not None:
                     key = (id(scope), region.steps, frozenset(region.along.items()))
                     if key not in found:
-                        found[key] = (scope, seed, axis, region.along[seed].unit, defer(region))
+                        if region not in memo:
+                            memo[region] = defer(region)
+                        found[key] = (scope, seed, axis, region.along[seed].unit, memo[region])
     return list(found.values())
 
 
@@ -254,6 +275,26 @@ class _Sizing:
         """Returns the candidate, and the peak of its own loops."""
         key = (chunk, kept)
         if key not in self._tried:
+            found = self._split(chunk, kept)
+            moves = (*(Keep(v.name) for v in self.region.crossing if v in kept), found.move)
+            candidate = Candidate(
+                found.graph,
+                moves,
+                found.peak,
+                found.seconds,
+                found.peak.excess_bytes(self.target.limit_bytes),
+                self.seed,
+                self.region.stages,
+                sum(v.size_bytes for v in kept),
+            )
+            self._tried[key] = candidate, found.own_bytes
+        return self._tried[key]
+
+    def _split(self, chunk: int, kept: frozenset[Value]) -> _Split:
+        """Returns the graph with the region split, as it was found for another limit if it was."""
+        key = (self.graph, self.region, self.seed, self.axis, chunk, kept)
+        memo = self.target.memo
+        if key not in memo:
             new_scope = split(self.region, chunk, kept)
             before = set(self.scope.nodes)
             loops = {id(n) for n in new_scope.nodes if isinstance(n, Loop) and n not in before}
@@ -264,22 +305,8 @@ class _Sizing:
                 graph = apply_split(self.graph, move, names, made=(self.scope, new_scope))
             peak = self.target.peak(graph)
             own = (m.total_bytes for m in peak.moments if any(id(node) in loops for node in (m.node, *m.around)))
-            moves = (
-                *(Keep(v.name) for v in self.region.crossing if v in kept),
-                move,
-            )
-            candidate = Candidate(
-                graph,
-                moves,
-                peak,
-                self.target.seconds(graph, peak),
-                peak.excess_bytes(self.target.limit_bytes),
-                self.seed,
-                self.region.stages,
-                sum(v.size_bytes for v in kept),
-            )
-            self._tried[key] = candidate, max(own, default=0)
-        return self._tried[key]
+            memo[key] = _Split(graph, move, peak, self.target.seconds(graph, peak), max(own, default=0))
+        return memo[key]
 
 
 def chunk_grid(steps: int) -> list[int]:
