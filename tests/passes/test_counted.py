@@ -86,7 +86,7 @@ def test_scatters_along_a_counted_index_are_batched(method):
     args = normal(40, 9), labels(40, 9), normal(40, seed=1)
     counted = count_places(trace(fun, *args))
     check(counted)
-    (op,) = (node for node in counted.nodes if node.kind.startswith("scatter"))
+    (op,) = (node for node in counted.nodes if isinstance(node, Op) and node.kind.startswith("scatter"))
     assert op.params["dimension_numbers"].operand_batching_dims == (0,)
     np.testing.assert_array_equal(evaluate(counted, args)[0], jax.jit(fun)(*args))
 

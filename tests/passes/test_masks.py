@@ -47,6 +47,7 @@ def test_readers_have_their_own():
         lambda x: jnp.tril(x).sum() + jnp.tril(x + 1).sum() * 0,  # small
         lambda x: jnp.where(x[:, :1] > 0, x, 0).sum() + jnp.where(x[:, :1] > 0, x, 1).sum(),  # made of data
         lambda x: jnp.tril(x).sum(),  # read once
+        lambda x: (jnp.exp(t := jnp.tile(x[0], 20)[:, None] * jnp.tile(x[1], 20)) / jnp.sin(t)).sum(),  # made of data
         lambda x: (jnp.tril(jnp.tile(x, (9, 20))) + jnp.tril(2 * jnp.tile(x, (9, 20)))).sum(),  # not square
     ],
 )

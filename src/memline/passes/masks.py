@@ -50,7 +50,7 @@ def _owned_here(scope: Graph) -> Graph:
         if not (node.outputs and node.outputs[0] in cones):  # what makes a mask shares what it is made of
             for at, v in enumerate(operands):
                 cone = cones.get(v)
-                if cone is None or not _may_be_cut_twice(v):
+                if cone is None or not _is_mask(cone) or not _may_be_cut_twice(v):
                     continue
                 copies = max(taken.get(n, 0) for n in cone)
                 taken.update(dict.fromkeys(cone, copies + 1))
@@ -59,6 +59,13 @@ def _owned_here(scope: Graph) -> Graph:
                     nodes.extend(made)
         nodes.append(rebuilt(node, operands, node.outputs) if operands != list(node.inputs) else node)
     return Graph(scope.inputs, tuple(nodes), scope.outputs) if len(nodes) > len(scope.nodes) else scope
+
+
+def _is_mask(cone: _Cone) -> bool:
+    """Whether what a cone makes is decided by where an element is, or the same everywhere; else it is made of data."""
+    made = {v for node in cone for v in node.outputs}
+    leaves = [v for node in cone for v in node.inputs if v not in made]
+    return any(node.kind == "iota" for node in cone) or all(v.ndim == 0 for v in leaves)
 
 
 def _may_be_cut_twice(v: Value) -> bool:
