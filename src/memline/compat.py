@@ -11,6 +11,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src import api as _api
 from jax._src import compilation_cache as _compilation_cache
 from jax._src import config as _config
 from jax._src import core as _core
@@ -29,6 +30,8 @@ ClosedJaxpr = _jex.ClosedJaxpr
 Jaxpr = _jex.Jaxpr
 ShapedArray = _core.ShapedArray
 Tracer = _core.Tracer
+plain_jit: Any = _api.jit
+"""JAX's own `jit`, also where a program has put another in its place, such as memline's."""
 
 
 def aval_of(x: Any) -> Any:
@@ -123,9 +126,20 @@ def tracing_is_inactive() -> bool:
     return _core.trace_state_clean()
 
 
+def leak_text(tracer: Any) -> str:
+    """Returns what JAX says of a tracer that has outlived its transformation: of what type, from which line."""
+    return str(_core.escaped_tracer_error(tracer))
+
+
 def jit_is_disabled() -> bool:
     """Tells whether functions run op by op, as inside `jax.disable_jit()`."""
     return bool(_config.disable_jit.value)
+
+
+def static_arguments(jitted: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Returns which arguments of a function of `jax.jit` are static, by place and by name, as JAX resolved them."""
+    info = jitted._jit_info
+    return tuple(info.static_argnums), tuple(info.static_argnames)
 
 
 def trace_context() -> Any:
@@ -172,12 +186,21 @@ def compiled_afresh(lowered: Any, compiler_options: dict[str, Any] | None = None
             _compilation_cache.reset_cache()
 
 
+def become(stage: Any, original: Any) -> None:
+    """Gives one of memline's stages all that one of JAX's has, whose class it derives from."""
+    for kind in type(original).__mro__:
+        for name in getattr(kind, "__slots__", ()):
+            if hasattr(original, name):
+                setattr(stage, name, getattr(original, name))
+    stage.__dict__.update(getattr(original, "__dict__", {}))
+
+
 def known_compile_options(options: dict[str, Any]) -> dict[str, Any]:
     """Returns those of the compile options that this jaxlib accepts, each tried on a trivial program."""
     known = {}
     for name, value in options.items():
         try:
-            jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
+            plain_jit(lambda: 0, compiler_options={name: value}).lower().compile()
         except Exception:  # jaxlib raises several kinds; any refusal means "not known here"
             continue
         known[name] = value
