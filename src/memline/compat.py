@@ -16,6 +16,7 @@ from jax._src import compilation_cache as _compilation_cache
 from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
+from jax._src import util as _util
 from jax._src.ad_util import Zero as _Zero
 from jax._src.interpreters import ad as _ad
 from jax._src.interpreters import batching as _batching
@@ -32,6 +33,27 @@ ShapedArray = _core.ShapedArray
 Tracer = _core.Tracer
 plain_jit: Any = _api.jit
 """JAX's own `jit`, also where a program has put another in its place, such as memline's."""
+
+
+class _Clearing:
+    """What JAX clears with its own caches."""
+
+    def __init__(self, clear: Callable[[], object]) -> None:
+        self.cache_clear = clear
+
+
+_clearings: list[_Clearing] = []  # JAX holds them weakly
+
+
+def when_caches_are_cleared(clear: Callable[[], object]) -> None:
+    """Has a function called whenever `jax.clear_caches()` is."""
+    _clearings.append(_Clearing(clear))
+    _util.register_cache(_clearings[-1], "memline")
+
+
+def without_explanations() -> contextlib.AbstractContextManager[Any]:
+    """Returns a context in which JAX does not explain why it traces, as `jax_explain_cache_misses` has it do."""
+    return _config.explain_cache_misses(False)
 
 
 def aval_of(x: Any) -> Any:
@@ -90,6 +112,11 @@ def is_array_aval(aval: Any) -> bool:
 def is_usual_aval(aval: Any) -> bool:
     """Tells whether an array's type is no more than shape, dtype and weakness: no mesh, no other memory."""
     return bool(aval == _shaped(aval.shape, aval.dtype, aval.weak_type))
+
+
+def has_known_sizes(closed: Any) -> bool:
+    """Tells whether the sizes of a closed jaxpr are numbers, and not symbols as in `jax.export`."""
+    return all(_core.is_constant_shape(getattr(aval, "shape", ())) for aval in closed.in_avals)
 
 
 def ambient_context() -> Any:
@@ -296,9 +323,11 @@ def _stays(module: Any) -> bool:
     return devices == 1 and len(module.platforms) == 1 and not module.lowering_parameters.for_export
 
 
-def axis_names(closed: Any) -> list[str]:
-    """Returns the names of mapped axes around a closed jaxpr that it uses, as `lax.psum` does."""
-    return sorted(str(e.name) for e in closed.effects if isinstance(e, _core.NamedAxisEffect))
+def axis_sizes(closed: Any) -> dict[str, int]:
+    """Returns the mapped axes around a closed jaxpr that it uses, as `lax.psum` does, and their sizes."""
+    sizes = _core.get_axis_env().axis_sizes
+    names = {e.name for e in closed.effects if isinstance(e, _core.NamedAxisEffect)}
+    return {str(name): int(sizes[name]) if name in sizes else 1 for name in sorted(names, key=str)}
 
 
 def varying_axes(aval: Any) -> list[str]:
@@ -366,6 +395,11 @@ def exported_primitives() -> dict[str, Any]:
 def evaluate_jaxpr(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
     """Evaluates an open jaxpr on arrays or tracers."""
     return list(_core.eval_jaxpr(jaxpr, list(consts), *args))
+
+
+def is_batched(value: Any) -> bool:
+    """Tells whether a value inside `jax.vmap` differs along the mapped axis."""
+    return isinstance(value, _batching.BatchTracer) and not is_unbatched(value.batch_dim)
 
 
 def is_unbatched(dim: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import types
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from operator import attrgetter
@@ -24,7 +25,7 @@ from memline.ir.graph import Graph
 from memline.ir.inplace import Takers
 from memline.kernels.native import not_used
 from memline.planning import Planned, Planner, Spec, Written, platform_of
-from memline.splice import call_spliced
+from memline.splice import call_spliced, stays_in_place
 from memline.stages import Lowered, Traced
 
 
@@ -56,6 +57,7 @@ class LimitedFunction:
         self._quick: dict[Any, Callable[..., Any]] = {}
         self._any_of_several = _by_signature(self._statics, self._jit_options, self._planned, self._quick)
         self._ready: Callable[..., Any] = _never_planned
+        _alive.add(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not compat.tracing_is_inactive():
@@ -167,6 +169,9 @@ class LimitedFunction:
             require_hashable(static)
         except LeakedTracerError:
             raise
+        except OverflowError:  # an int that no array of the default type can hold
+            self._plain.trace(*args, **kwargs)  # which says of which argument
+            raise
         except ArgumentError as error:
             try:
                 self._plain.trace(*args, **kwargs)
@@ -178,7 +183,12 @@ class LimitedFunction:
         if self._spec.changes_nothing or compat.jit_is_disabled():
             return self._plain(*args, **kwargs)
         traced = self._trace(args, kwargs)
-        if self._spec.without_search(traced.jaxpr) is not None:
+        closed = traced.jaxpr
+        if (
+            not compat.has_known_sizes(closed)
+            or self._spec.without_search(closed) is not None
+            or stays_in_place(closed, self._spec.limit_bytes)
+        ):
             return self._plain(*args, **kwargs)
         leaves = jax.tree.leaves(self._statics.split(args, kwargs)[0])
         return jax.tree.unflatten(traced.out_tree, call_spliced(traced, leaves, self._spec))
@@ -205,7 +215,7 @@ class LimitedFunction:
         return Planner(
             traced,
             build=build,
-            lower=lambda jitted: jitted.lower(*args, **kwargs),
+            lower=functools.partial(_lowered, args, kwargs),
             platform=self.platform,
             honest=honest,
             compiler_options=self._compiler_options,
@@ -220,11 +230,25 @@ class LimitedFunction:
         return _is_spread(self._jit_options, args, kwargs)
 
 
+def _lowered(args: tuple[Any, ...], kwargs: dict[str, Any], jitted: Any) -> Any:
+    with compat.without_explanations():  # the user's function has been traced already
+        return jitted.lower(*args, **kwargs)
+
+
 def _is_spread(jit_options: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Tells whether any array of a call is, or shall be, on more than one device."""
     asked = [jit_options.get(name) for name in ("in_shardings", "out_shardings")]
     places = [*jax.tree.leaves(asked), *(getattr(x, "sharding", None) for x in jax.tree.leaves((args, kwargs)))]
     return any(len(getattr(place, "device_set", ())) > 1 for place in places)
+
+
+_alive: weakref.WeakSet[LimitedFunction] = weakref.WeakSet()
+
+
+@compat.when_caches_are_cleared
+def _clear_all() -> None:
+    for function in list(_alive):
+        function.clear_cache()
 
 
 # The functions below hold no `LimitedFunction`: what it closes over is freed as soon as the last reference to it goes,

@@ -10,6 +10,7 @@ not memline's to bound. To bound a whole step, put `memline.jit` around its grad
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from memline import compat
 from memline.errors import ArgumentError
 from memline.ir.emit import run_program
+from memline.ir.sizes import all_values_bytes
 from memline.kernels.native import not_used
 from memline.planning import Spec, plan_graph
 
@@ -32,20 +34,38 @@ def call_spliced(traced: Any, leaves: Sequence[Any], spec: Spec) -> list[Any]:
       leaves: arrays or tracers, one for each input of the trace.
       spec: the limit or plan.
 
-    Raises:
-      ArgumentError: the function uses a mapped axis of a transformation around it, or is checked for such.
     """
-    names = compat.axis_names(traced.jaxpr)
-    if names:
-        raise ArgumentError(
-            f"the function uses the axis {', '.join(names)} of a transformation around it (as lax.psum does), which "
-            "one program by itself does not have. Put memline around that transformation instead of inside it."
-        )
-    if any(compat.varying_axes(aval) for aval in traced.jaxpr.in_avals):
-        raise ArgumentError("inside jax.shard_map memline needs check_vma=False: pass that to jax.shard_map.")
     jaxpr = _without_consts(traced.jaxpr)
     closed_over = (*traced.jaxpr.consts, *compat.lifted_constants(traced))
     return list(memline_call_p.bind(*closed_over, *leaves, jaxpr=jaxpr, spec=spec))
+
+
+def stays_in_place(closed: Any, limit_bytes: int | None) -> bool:
+    """Tells whether a program can only run as a part of the one around it, and is sure to fit so.
+
+    It is if all its values, their tangents and their cotangents together take less than the limit, as often as an
+    axis that it uses has places.
+
+    Args:
+      closed: the program, as a closed jaxpr.
+      limit_bytes: the limit.
+
+    Raises:
+      ArgumentError: it is not sure to fit, and it uses a mapped axis of a transformation around it, or is checked for
+        such.
+    """
+    sizes = compat.axis_sizes(closed)
+    is_checked = any(compat.varying_axes(aval) for aval in closed.in_avals)
+    if not sizes and not is_checked:
+        return False
+    if limit_bytes is not None and 3 * math.prod(sizes.values()) * all_values_bytes(closed) < limit_bytes:
+        return True
+    if sizes:
+        raise ArgumentError(
+            f"the function uses the axis {', '.join(sizes)} of a transformation around it (as lax.psum does), which "
+            "one program by itself does not have. Put memline around that transformation instead of inside it."
+        )
+    raise ArgumentError("inside jax.shard_map memline needs check_vma=False: pass that to jax.shard_map.")
 
 
 @functools.lru_cache(maxsize=512)
@@ -100,20 +120,36 @@ def _inline(*args: Any, jaxpr: Any, spec: Spec, stays: bool) -> list[Any]:
 
 
 @functools.lru_cache(maxsize=512)
-def _batched(jaxpr: Any, dims: tuple[int | None, ...], size: int) -> Any:
+def _batched(jaxpr: Any, dims: tuple[int | None, ...], size: int) -> tuple[Any, tuple[int | None, ...]]:
+    """Returns the batched jaxpr, and the axis of each of its results that is the mapped one; None for those without."""
     types = []
     for t, d in zip(jaxpr.in_avals, dims, strict=True):
         shape = t.shape if d is None else (*t.shape[:d], size, *t.shape[d:])
         types.append(compat.shaped(shape, t.dtype, t.weak_type))
-    return _make(jax.vmap(_function(jaxpr), in_axes=dims, out_axes=0, axis_size=size), types)
+    is_mapped: list[bool] = []
+
+    def batched(*xs: Any) -> list[Any]:
+        shared: list[Any] = []
+
+        def noting(*xs: Any) -> list[Any]:
+            outs = _function(jaxpr)(*xs)
+            is_mapped[:] = map(compat.is_batched, outs)
+            shared[:] = [y for y, mapped in zip(outs, is_mapped, strict=True) if not mapped]
+            return [y for y, mapped in zip(outs, is_mapped, strict=True) if mapped]
+
+        mapped = iter(jax.vmap(noting, in_axes=dims, out_axes=0, axis_size=size)(*xs))
+        unmapped = iter(shared)
+        return [next(mapped) if on else next(unmapped) for on in is_mapped]
+
+    made = _make(batched, types)
+    return made, tuple(0 if on else None for on in is_mapped)
 
 
 def _batch(args: Sequence[Any], dims: Sequence[Any], *, jaxpr: Any, spec: Spec) -> Any:
     axes = tuple(None if compat.is_unbatched(d) else int(d) for d in dims)
     size = next(x.shape[d] for x, d in zip(args, axes, strict=True) if d is not None)
-    batched = _batched(jaxpr, axes, size)
-    outs = memline_call_p.bind(*args, jaxpr=batched, spec=spec)
-    return outs, [0] * len(outs)
+    batched, out_axes = _batched(jaxpr, axes, size)
+    return memline_call_p.bind(*args, jaxpr=batched, spec=spec), out_axes
 
 
 def _differentiable(aval: Any) -> bool:
