@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax._src import api as _api
+from jax._src import checkify as _checkify
 from jax._src import compilation_cache as _compilation_cache
 from jax._src import config as _config
 from jax._src import core as _core
@@ -295,17 +296,20 @@ def new_primitive(
     jvp: Callable[..., Any],
     transpose: Callable[..., Any],
 ) -> Any:
-    """Returns a new multiple-result primitive with all of its interpretation rules registered.
+    """Returns a new multiple-result primitive that calls its parameter `jaxpr`, with all of its rules registered.
 
     `abstract_eval` returns the abstract results and the effects; `lower` is a plain JAX function of the
     primitive's inputs and parameters, traced into place. Its parameter `stays` says whether the program around is
-    for one device and for this process: it is not when it is exported.
+    for one device and for this process: it is not when it is exported. `batch` is told the `size` of the mapped
+    axis and which mesh axes it is `spread_over`, None for none.
     """
     primitive = _core.Primitive(name)
     primitive.multiple_results = True
     primitive.def_impl(impl)
     primitive.def_effectful_abstract_eval(abstract_eval)
-    _batching.primitive_batchers[primitive] = batch
+    _batching.fancy_primitive_batchers[primitive] = lambda axis, args, dims, **params: batch(
+        args, dims, size=axis.size, spread_over=axis.spmd_name, **params
+    )
     _ad.primitive_jvps[primitive] = jvp
     _ad.primitive_transposes[primitive] = transpose
 
@@ -313,7 +317,14 @@ def new_primitive(
         fun = functools.partial(lower, stays=_stays(context.module_context))
         return _mlir.lower_fun(fun, multiple_results=True)(context, *args, **params)
 
+    def check(error: Any, enabled: Any, *args: Any, jaxpr: Any, **params: Any) -> Any:
+        told, tree = jax.tree.flatten(error)
+        types = map(_core.typeof, (*told, *args))
+        checked, out_tree, _ = _checkify.jaxpr_to_checkify_jaxpr(jaxpr, enabled, tree, *types)
+        return jax.tree.unflatten(out_tree, primitive.bind(*told, *args, jaxpr=checked, **params))
+
     _mlir.register_lowering(primitive, lower_in_context)
+    _checkify.error_checks[primitive] = check
     return primitive
 
 
@@ -405,6 +416,13 @@ def is_batched(value: Any) -> bool:
 def is_unbatched(dim: Any) -> bool:
     """Tells whether a batching dimension says that the argument is not batched."""
     return dim is None or isinstance(dim, getattr(_batching, "NotMapped", type(None)))
+
+
+def asked_shardings(traced: Any) -> tuple[list[Any], list[Any]]:
+    """Returns where a `jax.stages.Traced` was asked to have its arguments and results; None where anywhere will do."""
+    sides = (traced._params[name] for name in ("in_shardings", "out_shardings"))
+    first, second = ([s if isinstance(s, jax.sharding.Sharding) else None for s in side] for side in sides)
+    return first, second
 
 
 def lifted_constants(traced: Any) -> list[Any]:

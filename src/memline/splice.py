@@ -37,7 +37,15 @@ def call_spliced(traced: Any, leaves: Sequence[Any], spec: Spec) -> list[Any]:
     """
     jaxpr = _without_consts(traced.jaxpr)
     closed_over = (*traced.jaxpr.consts, *compat.lifted_constants(traced))
-    return list(memline_call_p.bind(*closed_over, *leaves, jaxpr=jaxpr, spec=spec))
+    places, after = compat.asked_shardings(traced)
+    leaves = _placed(leaves, places[len(places) - len(leaves) :])
+    return _placed(memline_call_p.bind(*closed_over, *leaves, jaxpr=jaxpr, spec=spec), after)
+
+
+def _placed(xs: Sequence[Any], shardings: Sequence[Any]) -> list[Any]:
+    """Returns the arrays where they are asked to be, as a jitted function inside another program does."""
+    pairs = zip(xs, shardings, strict=True)
+    return [x if s is None else jax.lax.with_sharding_constraint(x, s) for x, s in pairs]
 
 
 def stays_in_place(closed: Any, limit_bytes: int | None) -> bool:
@@ -86,7 +94,12 @@ def _function(closed: Any) -> Callable[..., list[Any]]:
 
 
 def _make(fun: Callable[..., Any], types: Sequence[Any]) -> Any:
-    specs = [jax.ShapeDtypeStruct(t.shape, t.dtype, weak_type=t.weak_type) for t in types]
+    specs = [
+        jax.ShapeDtypeStruct(
+            t.shape, t.dtype, weak_type=t.weak_type, sharding=t.sharding if compat.is_sharded(t) else None
+        )
+        for t in types
+    ]
     return jax.make_jaxpr(fun)(*specs)
 
 
@@ -120,12 +133,10 @@ def _inline(*args: Any, jaxpr: Any, spec: Spec, stays: bool) -> list[Any]:
 
 
 @functools.lru_cache(maxsize=512)
-def _batched(jaxpr: Any, dims: tuple[int | None, ...], size: int) -> tuple[Any, tuple[int | None, ...]]:
+def _batched(
+    jaxpr: Any, types: tuple[Any, ...], dims: tuple[int | None, ...], size: int, spread_over: Any
+) -> tuple[Any, tuple[int | None, ...]]:
     """Returns the batched jaxpr, and the axis of each of its results that is the mapped one; None for those without."""
-    types = []
-    for t, d in zip(jaxpr.in_avals, dims, strict=True):
-        shape = t.shape if d is None else (*t.shape[:d], size, *t.shape[d:])
-        types.append(compat.shaped(shape, t.dtype, t.weak_type))
     is_mapped: list[bool] = []
 
     def batched(*xs: Any) -> list[Any]:
@@ -137,7 +148,8 @@ def _batched(jaxpr: Any, dims: tuple[int | None, ...], size: int) -> tuple[Any, 
             shared[:] = [y for y, mapped in zip(outs, is_mapped, strict=True) if not mapped]
             return [y for y, mapped in zip(outs, is_mapped, strict=True) if mapped]
 
-        mapped = iter(jax.vmap(noting, in_axes=dims, out_axes=0, axis_size=size)(*xs))
+        over = {"spmd_axis_name": spread_over} if spread_over is not None else {}
+        mapped = iter(jax.vmap(noting, in_axes=dims, out_axes=0, axis_size=size, **over)(*xs))
         unmapped = iter(shared)
         return [next(mapped) if on else next(unmapped) for on in is_mapped]
 
@@ -145,10 +157,18 @@ def _batched(jaxpr: Any, dims: tuple[int | None, ...], size: int) -> tuple[Any, 
     return made, tuple(0 if on else None for on in is_mapped)
 
 
-def _batch(args: Sequence[Any], dims: Sequence[Any], *, jaxpr: Any, spec: Spec) -> Any:
+def _batch(
+    args: Sequence[Any], dims: Sequence[Any], *, jaxpr: Any, spec: Spec, size: int, spread_over: Any
+) -> tuple[list[Any], Sequence[int | None]]:
     axes = tuple(None if compat.is_unbatched(d) else int(d) for d in dims)
-    size = next(x.shape[d] for x, d in zip(args, axes, strict=True) if d is not None)
-    batched, out_axes = _batched(jaxpr, axes, size)
+    if not any(d is not None for d in axes):
+        outs = memline_call_p.bind(*args, jaxpr=jaxpr, spec=spec)
+        return outs, [None] * len(outs)
+    types = tuple(
+        given if compat.is_sharded(given) else compat.shaped(given.shape, t.dtype, t.weak_type)
+        for given, t in zip(map(compat.aval_of, args), jaxpr.in_avals, strict=True)
+    )
+    batched, out_axes = _batched(jaxpr, types, axes, size, spread_over)
     return memline_call_p.bind(*args, jaxpr=batched, spec=spec), out_axes
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from memline import compat
 from memline.errors import PackingError
 from memline.packing.problem import Problem
