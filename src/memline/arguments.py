@@ -9,7 +9,11 @@ from typing import Any
 import jax
 
 from memline import compat
-from memline.errors import ArgumentError, StaticArgumentError
+from memline.errors import ArgumentError
+
+
+class StaticArgumentError(ArgumentError, ValueError):
+    """A static argument that cannot be hashed; a `ValueError` too, as the one that `jax.jit` raises for it."""
 
 
 class LeakedTracerError(ArgumentError, jax.errors.UnexpectedTracerError):

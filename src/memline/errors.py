@@ -82,10 +82,6 @@ class ArgumentError(MemlineError, TypeError):
     page = "docs/errors/argument.md"
 
 
-class StaticArgumentError(ArgumentError, ValueError):
-    """A static argument that cannot be hashed; a `ValueError` too, as the one that `jax.jit` raises for it."""
-
-
 class MeasureError(MemlineError, RuntimeError):
     """A measurement that did not finish: the fresh process crashed, was killed, or took too long."""
 
