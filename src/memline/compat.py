@@ -317,10 +317,12 @@ def new_primitive(
         fun = functools.partial(lower, stays=_stays(context.module_context))
         return _mlir.lower_fun(fun, multiple_results=True)(context, *args, **params)
 
-    def check(error: Any, enabled: Any, *args: Any, jaxpr: Any, **params: Any) -> Any:
+    def check(*given: Any, jaxpr: Any, **params: Any) -> Any:
+        first = next(place for place, x in enumerate(given) if isinstance(x, _checkify.Error))
+        context, (error, enabled, *args) = given[:first], given[first:]  # there is a context from jax 0.11 on
         told, tree = jax.tree.flatten(error)
         types = map(_core.typeof, (*told, *args))
-        checked, out_tree, _ = _checkify.jaxpr_to_checkify_jaxpr(jaxpr, enabled, tree, *types)
+        checked, out_tree, _ = _checkify.jaxpr_to_checkify_jaxpr(*context, jaxpr, enabled, tree, *types)
         return jax.tree.unflatten(out_tree, primitive.bind(*told, *args, jaxpr=checked, **params))
 
     _mlir.register_lowering(primitive, lower_in_context)
