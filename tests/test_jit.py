@@ -88,7 +88,7 @@ class TestDecorator:
 
     @pytest.mark.parametrize("wrong", [3, "exp", None])
     def test_of_something_that_cannot_be_called(self, wrong):
-        with pytest.raises(memline.ArgumentError, match="expected a function"):
+        with pytest.raises(memline.ArgumentError, match="Expected a callable value"):
             memline.limit(wrong, TIGHT)
         with pytest.raises(memline.ArgumentError, match=r"Options"):
             memline.jit(kernel_sums, memory_limit=TIGHT, options=wrong or {})  # type: ignore[arg-type]

@@ -82,3 +82,35 @@ def test_arrays_sharded_with_explicit_axes():
             assert found.sharding == expected.sharding
         """,
     )
+
+
+def test_inside_other_programs():
+    run_with_devices(
+        4,
+        """
+        limited = lambda f, **more: memline.jit(f, memory_limit="64KiB", **more)
+        mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+        rows, columns = NamedSharding(mesh, P("a")), NamedSharding(mesh, P(None, "b"))
+        x = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+
+        # Where a function inside another is asked to have its arguments and results.
+        for more in ({"out_shardings": rows}, {"in_shardings": columns}):
+            found, expected = (jax.jit(lambda x: jit(jnp.sin, **more)(x) * 2)(x) for jit in (limited, jax.jit))
+            assert found.sharding == expected.sharding, (more, found.sharding)
+            assert np.allclose(found, expected)
+
+        # Over which devices a mapped axis is spread.
+        def on_b(x):
+            return jax.lax.with_sharding_constraint(x * 2, NamedSharding(mesh, P("b")))
+
+        found, expected = (jax.jit(jax.vmap(jit(on_b), spmd_axis_name="a"))(x) for jit in (limited, jax.jit))
+        assert found.sharding == expected.sharding == NamedSharding(mesh, P("a", "b"))
+
+        # Types that say where arrays are keep saying it in derivatives and under maps.
+        with jax.set_mesh(jax.make_mesh((2, 2), ("a", "b"), axis_types=(jax.sharding.AxisType.Explicit,) * 2)):
+            spread = jax.device_put(x, P("a", "b"))
+            for f in (jax.grad(lambda x: limited(lambda x: (x * x).sum())(x)), jax.vmap(limited(jnp.sin))):
+                assert jax.typeof(f(spread)) == jax.typeof(spread)
+            assert jax.hessian(limited(lambda x: (x**3).sum()))(jax.device_put(x[0], P('a'))).shape == (8, 8)
+        """,
+    )

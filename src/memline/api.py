@@ -364,4 +364,4 @@ def _with_plan_cache(options: Options) -> Options:
 
 def _require_callable(fun: Any) -> None:
     if not callable(fun):
-        raise ArgumentError(f"expected a function, not a {type(fun).__name__}: {fun!r}")
+        raise ArgumentError(f"Expected a callable value, not a {type(fun).__name__}: {fun!r}")

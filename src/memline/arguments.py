@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,44 +12,45 @@ from memline import compat
 from memline.errors import ArgumentError
 
 
+class StaticArgumentError(ArgumentError, ValueError):
+    """A static argument that cannot be hashed; a `ValueError` too, as the one that `jax.jit` raises for it."""
+
+
+class LeakedTracerError(ArgumentError, jax.errors.UnexpectedTracerError):
+    """A tracer that has outlived its transformation; an `UnexpectedTracerError` too, as `jax.jit` raises.
+
+    Args:
+      where: what holds the tracer, and what to do about it.
+      tracer: the tracer, of which JAX says where it is from.
+    """
+
+    def __init__(self, where: str, tracer: Any) -> None:
+        Exception.__init__(self, f"{where}\n{compat.leak_text(tracer)}")  # JAX's would add a link of its own
+        self.add_note(f"more: {self.page}")
+
+    def __reduce__(self) -> Any:  # the tracer stays in its process
+        return ArgumentError, self.args
+
+
 @dataclass(frozen=True)
 class Statics:
-    """Which arguments are static, by position and by name, as `jax.jit` resolves them."""
+    """Which arguments are static, by place and by name, as `jax.jit` resolved them.
 
-    positions: frozenset[int]
-    names: frozenset[str]
+    Places below zero count from the last argument of each call, and those past it are none, as in `jax.jit`.
+    """
 
-    @classmethod
-    def of(
-        cls,
-        fun: Callable[..., Any],
-        argnums: int | Sequence[int] | None,
-        argnames: str | Iterable[str] | None,
-    ) -> Statics:
-        """Resolves `static_argnums` and `static_argnames` against the function's own signature."""
-        nums = {argnums} if isinstance(argnums, int) else set(argnums or ())
-        names = {argnames} if isinstance(argnames, str) else set(argnames or ())
-        try:
-            parameters = list(inspect.signature(fun).parameters.values())
-        except (TypeError, ValueError):  # some builtins have no signature
-            return cls(frozenset(nums), frozenset(names))
-        positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        count = len(positional)
-        nums = {n + count if n < 0 else n for n in nums}
-        if argnums is not None and argnames is None:
-            names = {positional[n] for n in nums if n < count}
-        elif argnames is not None and argnums is None:
-            nums = {k for k, name in enumerate(positional) if name in names}
-        return cls(frozenset(nums), frozenset(names))
+    places: tuple[int, ...]
+    names: tuple[str, ...]
 
     def split(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Returns the arguments that are traced, as `(args, kwargs)`, and a key of those that are static."""
-        if not self.positions and not self.names:
+        if not self.places and not self.names:
             return (tuple(args), kwargs), ()
-        traced = tuple(a for i, a in enumerate(args) if i not in self.positions)
+        places = {place + len(args) if place < 0 else place for place in self.places}
+        traced = tuple(a for i, a in enumerate(args) if i not in places)
         traced_kw = {k: v for k, v in kwargs.items() if k not in self.names}
         # With their types, as `jax.jit` does: 2 and 2.0 and True trace to different programs.
-        fixed = tuple((i, type(a), a) for i, a in enumerate(args) if i in self.positions)
+        fixed = tuple((i, type(a), a) for i, a in enumerate(args) if i in places)
         fixed_kw = tuple((k, type(v), v) for k, v in sorted(kwargs.items()) if k in self.names)
         return (traced, traced_kw), (fixed, fixed_kw)
 
@@ -76,7 +76,10 @@ def _type_key(x: Any) -> Any:
     aval = getattr(x, "aval", None)
     if aval is None:  # a numpy array, a Python scalar or a ShapeDtypeStruct: by the type that JAX gives it
         aval = compat.aval_of(x)
-    return (aval.shape, aval.dtype, aval.weak_type)
+    try:
+        return (aval.shape, aval.dtype, aval.weak_type)
+    except AttributeError:  # a token, which has no more to it than that it is one
+        return aval
 
 
 def require_arrays(traced: Any, *, shapes_will_do: bool) -> None:
@@ -87,7 +90,8 @@ def require_arrays(traced: Any, *, shapes_will_do: bool) -> None:
       shapes_will_do: whether `jax.ShapeDtypeStruct`s are fine, as they are for planning.
 
     Raises:
-      ArgumentError: a leaf is not an array, or a tracer that has outlived its transformation.
+      ArgumentError: a leaf is not an array.
+      LeakedTracerError: a leaf is a tracer that has outlived its transformation.
     """
     args, kwargs = traced
     for path, leaf in jax.tree_util.tree_leaves_with_path((args, kwargs)):
@@ -102,9 +106,10 @@ def require_arrays(traced: Any, *, shapes_will_do: bool) -> None:
         if isinstance(leaf, compat.Tracer):
             if not compat.tracing_is_inactive():
                 continue
-            raise ArgumentError(
+            raise LeakedTracerError(
                 f"{where} is a tracer ({leaf.aval.str_short()}) that has leaked out of the transformation that "
-                "made it. Return the value from the transformed function instead of storing it."
+                "made it. Return the value from the transformed function instead of storing it.",
+                leaf,
             )
         try:
             compat.aval_of(leaf)
@@ -119,14 +124,14 @@ def require_hashable(static: Any) -> None:
     """Checks a call's static arguments, as `Statics.split` gives them.
 
     Raises:
-      ArgumentError: one cannot be hashed, so a call with an equal one could not be told from it.
+      StaticArgumentError: one cannot be hashed, so a call with an equal one could not be told from it.
     """
     for group in static:
         for place, kind, value in group:
             try:
                 hash(value)
             except TypeError as error:
-                raise ArgumentError(
+                raise StaticArgumentError(
                     f"static argument {place!r} is a {kind.__name__} ({_short(value)}), which cannot be hashed. "
                     "Pass a hashable value, such as a tuple for a list, or an array as an argument that is not static."
                 ) from error

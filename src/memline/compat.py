@@ -11,10 +11,13 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src import api as _api
+from jax._src import checkify as _checkify
 from jax._src import compilation_cache as _compilation_cache
 from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
+from jax._src import util as _util
 from jax._src.ad_util import Zero as _Zero
 from jax._src.interpreters import ad as _ad
 from jax._src.interpreters import batching as _batching
@@ -29,6 +32,29 @@ ClosedJaxpr = _jex.ClosedJaxpr
 Jaxpr = _jex.Jaxpr
 ShapedArray = _core.ShapedArray
 Tracer = _core.Tracer
+plain_jit: Any = _api.jit
+"""JAX's own `jit`, also where a program has put another in its place, such as memline's."""
+
+
+class _Clearing:
+    """What JAX clears with its own caches."""
+
+    def __init__(self, clear: Callable[[], object]) -> None:
+        self.cache_clear = clear
+
+
+_clearings: list[_Clearing] = []  # JAX holds them weakly
+
+
+def when_caches_are_cleared(clear: Callable[[], object]) -> None:
+    """Has a function called whenever `jax.clear_caches()` is."""
+    _clearings.append(_Clearing(clear))
+    _util.register_cache(_clearings[-1], "memline")
+
+
+def without_explanations() -> contextlib.AbstractContextManager[Any]:
+    """Returns a context in which JAX does not explain why it traces, as `jax_explain_cache_misses` has it do."""
+    return _config.explain_cache_misses(False)
 
 
 def aval_of(x: Any) -> Any:
@@ -89,6 +115,11 @@ def is_usual_aval(aval: Any) -> bool:
     return bool(aval == _shaped(aval.shape, aval.dtype, aval.weak_type))
 
 
+def has_known_sizes(closed: Any) -> bool:
+    """Tells whether the sizes of a closed jaxpr are numbers, and not symbols as in `jax.export`."""
+    return all(_core.is_constant_shape(getattr(aval, "shape", ())) for aval in closed.in_avals)
+
+
 def ambient_context() -> Any:
     """Returns the context that an equation traced now would have."""
     return _core.JaxprEqnContext()
@@ -123,9 +154,20 @@ def tracing_is_inactive() -> bool:
     return _core.trace_state_clean()
 
 
+def leak_text(tracer: Any) -> str:
+    """Returns what JAX says of a tracer that has outlived its transformation: of what type, from which line."""
+    return str(_core.escaped_tracer_error(tracer))
+
+
 def jit_is_disabled() -> bool:
     """Tells whether functions run op by op, as inside `jax.disable_jit()`."""
     return bool(_config.disable_jit.value)
+
+
+def static_arguments(jitted: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Returns which arguments of a function of `jax.jit` are static, by place and by name, as JAX resolved them."""
+    info = jitted._jit_info
+    return tuple(info.static_argnums), tuple(info.static_argnames)
 
 
 def trace_context() -> Any:
@@ -172,12 +214,21 @@ def compiled_afresh(lowered: Any, compiler_options: dict[str, Any] | None = None
             _compilation_cache.reset_cache()
 
 
+def become(stage: Any, original: Any) -> None:
+    """Gives one of memline's stages all that one of JAX's has, whose class it derives from."""
+    for kind in type(original).__mro__:
+        for name in getattr(kind, "__slots__", ()):
+            if hasattr(original, name):
+                setattr(stage, name, getattr(original, name))
+    stage.__dict__.update(getattr(original, "__dict__", {}))
+
+
 def known_compile_options(options: dict[str, Any]) -> dict[str, Any]:
     """Returns those of the compile options that this jaxlib accepts, each tried on a trivial program."""
     known = {}
     for name, value in options.items():
         try:
-            jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
+            plain_jit(lambda: 0, compiler_options={name: value}).lower().compile()
         except Exception:  # jaxlib raises several kinds; any refusal means "not known here"
             continue
         known[name] = value
@@ -245,17 +296,20 @@ def new_primitive(
     jvp: Callable[..., Any],
     transpose: Callable[..., Any],
 ) -> Any:
-    """Returns a new multiple-result primitive with all of its interpretation rules registered.
+    """Returns a new multiple-result primitive that calls its parameter `jaxpr`, with all of its rules registered.
 
     `abstract_eval` returns the abstract results and the effects; `lower` is a plain JAX function of the
     primitive's inputs and parameters, traced into place. Its parameter `stays` says whether the program around is
-    for one device and for this process: it is not when it is exported.
+    for one device and for this process: it is not when it is exported. `batch` is told the `size` of the mapped
+    axis and which mesh axes it is `spread_over`, None for none.
     """
     primitive = _core.Primitive(name)
     primitive.multiple_results = True
     primitive.def_impl(impl)
     primitive.def_effectful_abstract_eval(abstract_eval)
-    _batching.primitive_batchers[primitive] = batch
+    _batching.fancy_primitive_batchers[primitive] = lambda axis, args, dims, **params: batch(
+        args, dims, size=axis.size, spread_over=axis.spmd_name, **params
+    )
     _ad.primitive_jvps[primitive] = jvp
     _ad.primitive_transposes[primitive] = transpose
 
@@ -263,7 +317,16 @@ def new_primitive(
         fun = functools.partial(lower, stays=_stays(context.module_context))
         return _mlir.lower_fun(fun, multiple_results=True)(context, *args, **params)
 
+    def check(*given: Any, jaxpr: Any, **params: Any) -> Any:
+        first = next(place for place, x in enumerate(given) if isinstance(x, _checkify.Error))
+        context, (error, enabled, *args) = given[:first], given[first:]  # there is a context from jax 0.11 on
+        told, tree = jax.tree.flatten(error)
+        types = map(_core.typeof, (*told, *args))
+        checked, out_tree, _ = _checkify.jaxpr_to_checkify_jaxpr(*context, jaxpr, enabled, tree, *types)
+        return jax.tree.unflatten(out_tree, primitive.bind(*told, *args, jaxpr=checked, **params))
+
     _mlir.register_lowering(primitive, lower_in_context)
+    _checkify.error_checks[primitive] = check
     return primitive
 
 
@@ -273,9 +336,11 @@ def _stays(module: Any) -> bool:
     return devices == 1 and len(module.platforms) == 1 and not module.lowering_parameters.for_export
 
 
-def axis_names(closed: Any) -> list[str]:
-    """Returns the names of mapped axes around a closed jaxpr that it uses, as `lax.psum` does."""
-    return sorted(str(e.name) for e in closed.effects if isinstance(e, _core.NamedAxisEffect))
+def axis_sizes(closed: Any) -> dict[str, int]:
+    """Returns the mapped axes around a closed jaxpr that it uses, as `lax.psum` does, and their sizes."""
+    sizes = _core.get_axis_env().axis_sizes
+    names = {e.name for e in closed.effects if isinstance(e, _core.NamedAxisEffect)}
+    return {str(name): int(sizes[name]) if name in sizes else 1 for name in sorted(names, key=str)}
 
 
 def varying_axes(aval: Any) -> list[str]:
@@ -345,9 +410,21 @@ def evaluate_jaxpr(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> li
     return list(_core.eval_jaxpr(jaxpr, list(consts), *args))
 
 
+def is_batched(value: Any) -> bool:
+    """Tells whether a value inside `jax.vmap` differs along the mapped axis."""
+    return isinstance(value, _batching.BatchTracer) and not is_unbatched(value.batch_dim)
+
+
 def is_unbatched(dim: Any) -> bool:
     """Tells whether a batching dimension says that the argument is not batched."""
     return dim is None or isinstance(dim, getattr(_batching, "NotMapped", type(None)))
+
+
+def asked_shardings(traced: Any) -> tuple[list[Any], list[Any]]:
+    """Returns where a `jax.stages.Traced` was asked to have its arguments and results; None where anywhere will do."""
+    sides = (traced._params[name] for name in ("in_shardings", "out_shardings"))
+    first, second = ([s if isinstance(s, jax.sharding.Sharding) else None for s in side] for side in sides)
+    return first, second
 
 
 def lifted_constants(traced: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import types
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from operator import attrgetter
@@ -16,14 +17,15 @@ from typing import Any
 import jax
 
 from memline import compat
-from memline.arguments import Signature, Statics, require_arrays, require_hashable
+from memline.arguments import LeakedTracerError, Signature, Statics, require_arrays, require_hashable
+from memline.compiling import Build
 from memline.errors import ArgumentError
 from memline.ir.emit import run_program
 from memline.ir.graph import Graph
 from memline.ir.inplace import Takers
 from memline.kernels.native import not_used
 from memline.planning import Planned, Planner, Spec, Written, platform_of
-from memline.splice import call_spliced
+from memline.splice import call_spliced, stays_in_place
 from memline.stages import Lowered, Traced
 
 
@@ -49,13 +51,13 @@ class LimitedFunction:
         self._compiler_options = compiler_options
         self._device = device
         self.platform = platform_of(device)
-        self._plain = jax.jit(fun, **self._jit_options)
-        self._statics = Statics.of(
-            fun, self._jit_options.get("static_argnums"), self._jit_options.get("static_argnames")
-        )
+        self._plain = compat.plain_jit(fun, **self._jit_options)
+        self._statics = Statics(*compat.static_arguments(self._plain))
         self._planned: dict[tuple[Signature, bool], Planned] = {}
         self._quick: dict[Any, Callable[..., Any]] = {}
+        self._any_of_several = _by_signature(self._statics, self._jit_options, self._planned, self._quick)
         self._ready: Callable[..., Any] = _never_planned
+        _alive.add(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not compat.tracing_is_inactive():
@@ -77,7 +79,10 @@ class LimitedFunction:
         return self if instance is None else types.MethodType(self, instance)
 
     def __repr__(self) -> str:
-        return f"<memline.jit of {getattr(self._fun, '__qualname__', repr(self._fun))}>"
+        try:
+            return f"<memline.jit of {getattr(self._fun, '__qualname__', None) or repr(self._fun)}>"
+        except Exception:  # what the user's own object raises where it is asked for its text
+            return "<memline.jit>"
 
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """Traces the function for arguments (arrays or `jax.ShapeDtypeStruct`s), as `jax.jit(f).trace`."""
@@ -117,7 +122,7 @@ class LimitedFunction:
             self._planned[key] = self._planned_anew(args, kwargs)
             # What fits when spread over devices may not fit on one, so that a call has to be looked at then.
             several = len(self._planned) > 1 or spread
-            self._ready = self._by_signature if several else self._planned[key].candidate.call
+            self._ready = self._any_of_several if several else self._planned[key].candidate.call
         return self._planned[key]
 
     def _planned_anew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Planned:
@@ -159,30 +164,31 @@ class LimitedFunction:
 
     def _require_good(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, shapes_will_do: bool) -> None:
         traced, static = self._statics.split(args, kwargs)
-        require_arrays(traced, shapes_will_do=shapes_will_do)
-        require_hashable(static)
-
-    def _by_signature(self, *args: Any, **kwargs: Any) -> Any:
-        quick = _quick_key(args, kwargs)
-        call = self._quick.get(quick)
-        if call is None:
-            call = self._looked_up(args, kwargs)
-            if quick is not None:
-                self._quick[quick] = call
-        return call(*args, **kwargs)
-
-    def _looked_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any]:
-        key = Signature.of(self._statics, args, kwargs), self._is_spread(args, kwargs)
-        planned = self._planned.get(key)
-        if planned is None:
-            raise _OtherSignatureError
-        return planned.candidate.call
+        try:
+            require_arrays(traced, shapes_will_do=shapes_will_do)
+            require_hashable(static)
+        except LeakedTracerError:
+            raise
+        except OverflowError:  # an int that no array of the default type can hold
+            self._plain.trace(*args, **kwargs)  # which says of which argument
+            raise
+        except ArgumentError as error:
+            try:
+                self._plain.trace(*args, **kwargs)
+            except (TypeError, ValueError) as theirs:  # whose words other code may look for
+                raise type(error)(f"{error}\n{theirs}") from error.__cause__
+            raise
 
     def _spliced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._spec.changes_nothing or compat.jit_is_disabled():
             return self._plain(*args, **kwargs)
         traced = self._trace(args, kwargs)
-        if self._spec.without_search(traced.jaxpr) is not None:
+        closed = traced.jaxpr
+        if (
+            not compat.has_known_sizes(closed)
+            or self._spec.without_search(closed) is not None
+            or stays_in_place(closed, self._spec.limit_bytes)
+        ):
             return self._plain(*args, **kwargs)
         leaves = jax.tree.leaves(self._statics.split(args, kwargs)[0])
         return jax.tree.unflatten(traced.out_tree, call_spliced(traced, leaves, self._spec))
@@ -197,20 +203,19 @@ class LimitedFunction:
         """
         traced = self._trace(args, kwargs)
         signature, spread = Signature.of(self._statics, args, kwargs), self._is_spread(args, kwargs)
-        if compat.lifted_constants(traced):
-            raise ArgumentError(
+        for tracer in compat.lifted_constants(traced):
+            raise LeakedTracerError(
                 f"{self!r} closes over a tracer that has leaked out of the transformation that made it. "
-                "Pass the value as an argument."
+                "Pass the value as an argument.",
+                tracer,
             )
 
-        def build(graph: Graph | None, options: dict[str, Any], takers: Takers, kernels: bool) -> Any:
-            fun = self._guarded(graph, signature, traced, takers, kernels)
-            return jax.jit(fun, **self._jit_options, compiler_options=options)
+        build = _builder(self._fun, self._statics, self._jit_options, signature, traced)
 
         return Planner(
             traced,
             build=build,
-            lower=lambda jitted: jitted.lower(*args, **kwargs),
+            lower=functools.partial(_lowered, args, kwargs),
             platform=self.platform,
             honest=honest,
             compiler_options=self._compiler_options,
@@ -222,34 +227,83 @@ class LimitedFunction:
         )
 
     def _is_spread(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Tells whether any array of a call is, or shall be, on more than one device."""
-        asked = [self._jit_options.get(name) for name in ("in_shardings", "out_shardings")]
-        places = [*jax.tree.leaves(asked), *(getattr(x, "sharding", None) for x in jax.tree.leaves((args, kwargs)))]
-        return any(len(getattr(place, "device_set", ())) > 1 for place in places)
+        return _is_spread(self._jit_options, args, kwargs)
 
-    def _guarded(
-        self, graph: Graph | None, signature: Signature, traced: Any, takers: Takers, kernels: bool
-    ) -> Callable[..., Any]:
-        """Returns the function of a graph (of the trace itself for None) that refuses other types.
 
-        The user's function is not called again: what it does beside computing, it does once for each signature.
-        """
+def _lowered(args: tuple[Any, ...], kwargs: dict[str, Any], jitted: Any) -> Any:
+    with compat.without_explanations():  # the user's function has been traced already
+        return jitted.lower(*args, **kwargs)
 
-        @functools.wraps(self._fun)
+
+def _is_spread(jit_options: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Tells whether any array of a call is, or shall be, on more than one device."""
+    asked = [jit_options.get(name) for name in ("in_shardings", "out_shardings")]
+    places = [*jax.tree.leaves(asked), *(getattr(x, "sharding", None) for x in jax.tree.leaves((args, kwargs)))]
+    return any(len(getattr(place, "device_set", ())) > 1 for place in places)
+
+
+_alive: weakref.WeakSet[LimitedFunction] = weakref.WeakSet()
+
+
+@compat.when_caches_are_cleared
+def _clear_all() -> None:
+    for function in list(_alive):
+        function.clear_cache()
+
+
+# The functions below hold no `LimitedFunction`: what it closes over is freed as soon as the last reference to it goes,
+# as with `jax.jit`, and not when Python next looks for cycles.
+
+
+def _builder(
+    fun: Callable[..., Any], statics: Statics, jit_options: dict[str, Any], signature: Signature, traced: Any
+) -> Build:
+    """Returns what makes the jitted function of a graph (of the trace itself for None), which refuses other types.
+
+    The user's function is not called again: what it does beside computing, it does once for each signature.
+    """
+
+    def build(graph: Graph | None, options: dict[str, Any], takers: Takers, kernels: bool, /) -> Any:
+        @functools.wraps(fun)
         def run(*args: Any, **kwargs: Any) -> Any:
-            if Signature.of(self._statics, args, kwargs) != signature:
+            if Signature.of(statics, args, kwargs) != signature:
                 raise _OtherSignatureError
             # Called with arrays by `jax_debug_nans`, which looks for the user's own operation that made one.
             if compat.tracing_is_inactive():
-                return self._fun(*args, **kwargs)
-            leaves = jax.tree.leaves(self._statics.split(args, kwargs)[0])
+                return fun(*args, **kwargs)
+            leaves = jax.tree.leaves(statics.split(args, kwargs)[0])
             if graph is None:
                 results = compat.evaluate_jaxpr(traced.jaxpr.jaxpr, traced.jaxpr.consts, leaves)
             else:
                 results = run_program(graph, leaves, takers, kernels=kernels)
             return jax.tree.unflatten(traced.out_tree, results)
 
-        return run
+        return compat.plain_jit(run, **jit_options, compiler_options=options)
+
+    return build
+
+
+def _by_signature(
+    statics: Statics, jit_options: dict[str, Any], planned: dict[tuple[Signature, bool], Planned], quick: dict[Any, Any]
+) -> Callable[..., Any]:
+    """Returns what calls the program planned for a call's types, and refuses those that there is none for."""
+
+    def looked_up(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any]:
+        found = planned.get((Signature.of(statics, args, kwargs), _is_spread(jit_options, args, kwargs)))
+        if found is None:
+            raise _OtherSignatureError
+        return found.candidate.call
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        key = _quick_key(args, kwargs)
+        program = quick.get(key)
+        if program is None:
+            program = looked_up(args, kwargs)
+            if key is not None:
+                quick[key] = program
+        return program(*args, **kwargs)
+
+    return call
 
 
 _KIND_OF = attrgetter("shape", "dtype", "sharding")

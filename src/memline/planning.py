@@ -261,7 +261,7 @@ def plan_graph(closed: Any, spec: Spec, platform: str, *, kernels: bool) -> Grap
 
     def build(candidate: Graph | None, options: dict[str, Any], takers: Takers, kernels: bool) -> Any:
         del takers  # the program around owns the arguments
-        return jax.jit(lambda *xs: evaluate(candidate or graph, xs, kernels=kernels), compiler_options=options)
+        return compat.plain_jit(lambda *xs: evaluate(candidate or graph, xs, kernels=kernels), compiler_options=options)
 
     compiler = Compiler(build, lambda f: f.lower(*specs), graph, platform, None, True, kernels=kernels)
     if spec.plan is not None:

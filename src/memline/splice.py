@@ -10,6 +10,7 @@ not memline's to bound. To bound a whole step, put `memline.jit` around its grad
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from memline import compat
 from memline.errors import ArgumentError
 from memline.ir.emit import run_program
+from memline.ir.sizes import all_values_bytes
 from memline.kernels.native import not_used
 from memline.planning import Spec, plan_graph
 
@@ -32,20 +34,46 @@ def call_spliced(traced: Any, leaves: Sequence[Any], spec: Spec) -> list[Any]:
       leaves: arrays or tracers, one for each input of the trace.
       spec: the limit or plan.
 
-    Raises:
-      ArgumentError: the function uses a mapped axis of a transformation around it, or is checked for such.
     """
-    names = compat.axis_names(traced.jaxpr)
-    if names:
-        raise ArgumentError(
-            f"the function uses the axis {', '.join(names)} of a transformation around it (as lax.psum does), which "
-            "one program by itself does not have. Put memline around that transformation instead of inside it."
-        )
-    if any(compat.varying_axes(aval) for aval in traced.jaxpr.in_avals):
-        raise ArgumentError("inside jax.shard_map memline needs check_vma=False: pass that to jax.shard_map.")
     jaxpr = _without_consts(traced.jaxpr)
     closed_over = (*traced.jaxpr.consts, *compat.lifted_constants(traced))
-    return list(memline_call_p.bind(*closed_over, *leaves, jaxpr=jaxpr, spec=spec))
+    places, after = compat.asked_shardings(traced)
+    leaves = _placed(leaves, places[len(places) - len(leaves) :])
+    return _placed(memline_call_p.bind(*closed_over, *leaves, jaxpr=jaxpr, spec=spec), after)
+
+
+def _placed(xs: Sequence[Any], shardings: Sequence[Any]) -> list[Any]:
+    """Returns the arrays where they are asked to be, as a jitted function inside another program does."""
+    pairs = zip(xs, shardings, strict=True)
+    return [x if s is None else jax.lax.with_sharding_constraint(x, s) for x, s in pairs]
+
+
+def stays_in_place(closed: Any, limit_bytes: int | None) -> bool:
+    """Tells whether a program can only run as a part of the one around it, and is sure to fit so.
+
+    It is if all its values, their tangents and their cotangents together take less than the limit, as often as an
+    axis that it uses has places.
+
+    Args:
+      closed: the program, as a closed jaxpr.
+      limit_bytes: the limit.
+
+    Raises:
+      ArgumentError: it is not sure to fit, and it uses a mapped axis of a transformation around it, or is checked for
+        such.
+    """
+    sizes = compat.axis_sizes(closed)
+    is_checked = any(compat.varying_axes(aval) for aval in closed.in_avals)
+    if not sizes and not is_checked:
+        return False
+    if limit_bytes is not None and 3 * math.prod(sizes.values()) * all_values_bytes(closed) < limit_bytes:
+        return True
+    if sizes:
+        raise ArgumentError(
+            f"the function uses the axis {', '.join(sizes)} of a transformation around it (as lax.psum does), which "
+            "one program by itself does not have. Put memline around that transformation instead of inside it."
+        )
+    raise ArgumentError("inside jax.shard_map memline needs check_vma=False: pass that to jax.shard_map.")
 
 
 @functools.lru_cache(maxsize=512)
@@ -66,7 +94,12 @@ def _function(closed: Any) -> Callable[..., list[Any]]:
 
 
 def _make(fun: Callable[..., Any], types: Sequence[Any]) -> Any:
-    specs = [jax.ShapeDtypeStruct(t.shape, t.dtype, weak_type=t.weak_type) for t in types]
+    specs = [
+        jax.ShapeDtypeStruct(
+            t.shape, t.dtype, weak_type=t.weak_type, sharding=t.sharding if compat.is_sharded(t) else None
+        )
+        for t in types
+    ]
     return jax.make_jaxpr(fun)(*specs)
 
 
@@ -100,20 +133,43 @@ def _inline(*args: Any, jaxpr: Any, spec: Spec, stays: bool) -> list[Any]:
 
 
 @functools.lru_cache(maxsize=512)
-def _batched(jaxpr: Any, dims: tuple[int | None, ...], size: int) -> Any:
-    types = []
-    for t, d in zip(jaxpr.in_avals, dims, strict=True):
-        shape = t.shape if d is None else (*t.shape[:d], size, *t.shape[d:])
-        types.append(compat.shaped(shape, t.dtype, t.weak_type))
-    return _make(jax.vmap(_function(jaxpr), in_axes=dims, out_axes=0, axis_size=size), types)
+def _batched(
+    jaxpr: Any, types: tuple[Any, ...], dims: tuple[int | None, ...], size: int, spread_over: Any
+) -> tuple[Any, tuple[int | None, ...]]:
+    """Returns the batched jaxpr, and the axis of each of its results that is the mapped one; None for those without."""
+    is_mapped: list[bool] = []
+
+    def batched(*xs: Any) -> list[Any]:
+        shared: list[Any] = []
+
+        def noting(*xs: Any) -> list[Any]:
+            outs = _function(jaxpr)(*xs)
+            is_mapped[:] = map(compat.is_batched, outs)
+            shared[:] = [y for y, mapped in zip(outs, is_mapped, strict=True) if not mapped]
+            return [y for y, mapped in zip(outs, is_mapped, strict=True) if mapped]
+
+        over = {"spmd_axis_name": spread_over} if spread_over is not None else {}
+        mapped = iter(jax.vmap(noting, in_axes=dims, out_axes=0, axis_size=size, **over)(*xs))
+        unmapped = iter(shared)
+        return [next(mapped) if on else next(unmapped) for on in is_mapped]
+
+    made = _make(batched, types)
+    return made, tuple(0 if on else None for on in is_mapped)
 
 
-def _batch(args: Sequence[Any], dims: Sequence[Any], *, jaxpr: Any, spec: Spec) -> Any:
+def _batch(
+    args: Sequence[Any], dims: Sequence[Any], *, jaxpr: Any, spec: Spec, size: int, spread_over: Any
+) -> tuple[list[Any], Sequence[int | None]]:
     axes = tuple(None if compat.is_unbatched(d) else int(d) for d in dims)
-    size = next(x.shape[d] for x, d in zip(args, axes, strict=True) if d is not None)
-    batched = _batched(jaxpr, axes, size)
-    outs = memline_call_p.bind(*args, jaxpr=batched, spec=spec)
-    return outs, [0] * len(outs)
+    if not any(d is not None for d in axes):
+        outs = memline_call_p.bind(*args, jaxpr=jaxpr, spec=spec)
+        return outs, [None] * len(outs)
+    types = tuple(
+        given if compat.is_sharded(given) else compat.shaped(given.shape, t.dtype, t.weak_type)
+        for given, t in zip(map(compat.aval_of, args), jaxpr.in_avals, strict=True)
+    )
+    batched, out_axes = _batched(jaxpr, types, axes, size, spread_over)
+    return memline_call_p.bind(*args, jaxpr=batched, spec=spec), out_axes
 
 
 def _differentiable(aval: Any) -> bool:

@@ -170,7 +170,7 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize(
         ("make", "message"),
         [
-            (lambda: memline.report(3), "expected a function"),
+            (lambda: memline.report(3), "Expected a callable value"),
             (lambda: memline.report(memline.Plan(), SHAPE), "a plan alone takes no arguments"),
             (lambda: memline.report(memline.Plan(), memory_limit=1), "a plan alone takes no memory_limit"),
             (lambda: memline.report(BOUNDED, SHAPE, memory_limit=TIGHT), "memline.jit returned takes no memory_limit"),

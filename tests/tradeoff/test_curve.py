@@ -223,5 +223,5 @@ class TestErrors:
     def test_arguments_that_are_no_arrays(self):
         with pytest.raises(memline.ArgumentError, match="argument 0 is not an array"):
             memline.curve(kernel_sums, "text")
-        with pytest.raises(memline.ArgumentError, match="expected a function"):
+        with pytest.raises(memline.ArgumentError, match="Expected a callable value"):
             memline.curve(3, SHAPE)  # type: ignore[arg-type]

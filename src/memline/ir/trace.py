@@ -95,7 +95,7 @@ class _Inliner:
     def const(self, data: Any, aval: Any = None) -> Value:
         """Returns the value of a constant; the same data gives the same value."""
         aval = compat.aval_of(data) if aval is None else aval
-        scalar = aval.shape == () and not jnp.issubdtype(aval.dtype, jax.dtypes.extended)
+        scalar = compat.is_array_aval(aval) and aval.shape == () and not jnp.issubdtype(aval.dtype, jax.dtypes.extended)
         key = (str(aval), np.asarray(data).tobytes()) if scalar else id(data)
         if key not in self._consts:
             self._consts[key] = Value(aval, f"%c{len(self._consts)}", data)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from memline import compat
 from memline.errors import PackingError
 from memline.packing.problem import Problem
@@ -44,7 +42,7 @@ def xla_assignment(
     fun: Callable[..., Any], *args: Any, compiler_options: dict[str, Any] | None = None, **kwargs: Any
 ) -> Assignment:
     """Returns the packing problem of a JAX program, and XLA's own packing of it; as `from_jax`."""
-    jitted: Any = fun if hasattr(fun, "lower") else jax.jit(fun)
+    jitted: Any = fun if hasattr(fun, "lower") else compat.plain_jit(fun)
     return assignment_of_lowered(jitted.lower(*args, **kwargs), compiler_options)
 
 

@@ -57,19 +57,19 @@ def compiled_peak(compiled: Any, graph: Graph | None = None, known: CompiledPeak
 
 
 def _platform(compiled: Any) -> str:
-    for sharding in jax.tree.leaves((compiled.input_shardings, _output_shardings(compiled))):
+    for sharding in jax.tree.leaves((_shardings(compiled, "input"), _shardings(compiled, "output"))):
         for device in getattr(sharding, "device_set", ()):
             return device.platform
     return jax.default_backend()
 
 
-def _output_shardings(compiled: Any) -> Any:
+def _shardings(compiled: Any, side: str) -> Any:
     try:
-        return compiled.output_shardings
-    except ValueError:  # a program that writes into refs has results that its tree of results does not name
+        return getattr(compiled, f"{side}_shardings")
+    except ValueError:  # refs that a program closes over or writes into are in no tree of arguments or results
         return ()
 
 
 def _is_sharded(compiled: Any) -> bool:
-    shardings, _ = compiled.input_shardings
+    shardings = jax.tree.leaves(_shardings(compiled, "input"))
     return any(len(s.device_set) > 1 for s in shardings if hasattr(s, "device_set"))

@@ -98,7 +98,7 @@ def measure(
     """
     jitted: Any = fun
     if not (hasattr(fun, "lower") and hasattr(fun, "trace")):
-        jitted = jax.jit(fun, **(jit_options or {}))
+        jitted = compat.plain_jit(fun, **(jit_options or {}))
     elif jit_options:
         raise ArgumentError(
             f"the function is jitted already, so jit_options={dict(jit_options)} cannot apply. Give them to jax.jit."
