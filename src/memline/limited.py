@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
@@ -21,7 +21,9 @@ from memline.errors import ArgumentError
 from memline.ir.emit import run_program
 from memline.ir.graph import Graph
 from memline.ir.inplace import Takers
-from memline.kernels.native import not_used
+from memline.ir.once import Places, run_once
+from memline.kernels.fresh import native_of
+from memline.kernels.native import Native
 from memline.planning import Planned, Planner, Spec, Written, platform_of
 from memline.splice import call_spliced
 from memline.stages import Lowered, Traced
@@ -203,8 +205,10 @@ class LimitedFunction:
                 "Pass the value as an argument."
             )
 
-        def build(graph: Graph | None, options: dict[str, Any], takers: Takers, kernels: bool) -> Any:
-            fun = self._guarded(graph, signature, traced, takers, kernels)
+        native, no_kernels = native_of(self._spec.options, self.platform, is_spread=spread)
+
+        def build(graph: Graph | None, options: dict[str, Any], takers: Takers, native: Native, fresh: Places) -> Any:
+            fun = self._guarded(graph, signature, traced, takers, native, fresh)
             return jax.jit(fun, **self._jit_options, compiler_options=options)
 
         return Planner(
@@ -214,7 +218,8 @@ class LimitedFunction:
             platform=self.platform,
             honest=honest,
             compiler_options=self._compiler_options,
-            no_kernels=not_used(self._spec.options, self.platform, is_spread=spread),
+            native=native,
+            no_kernels=no_kernels,
             spread=spread,
             several=several,
             arguments=self._statics.split(args, kwargs)[0],
@@ -228,12 +233,23 @@ class LimitedFunction:
         return any(len(getattr(place, "device_set", ())) > 1 for place in places)
 
     def _guarded(
-        self, graph: Graph | None, signature: Signature, traced: Any, takers: Takers, kernels: bool
+        self,
+        graph: Graph | None,
+        signature: Signature,
+        traced: Any,
+        takers: Takers,
+        native: Native,
+        fresh: Places,
     ) -> Callable[..., Any]:
         """Returns the function of a graph (of the trace itself for None) that refuses other types.
 
         The user's function is not called again: what it does beside computing, it does once for each signature.
         """
+
+        def compute(leaves: Sequence[Any]) -> list[Any]:
+            if graph is None:
+                return compat.evaluate_jaxpr(traced.jaxpr.jaxpr, traced.jaxpr.consts, leaves)
+            return run_program(graph, leaves, takers, native=native)
 
         @functools.wraps(self._fun)
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -243,10 +259,7 @@ class LimitedFunction:
             if compat.tracing_is_inactive():
                 return self._fun(*args, **kwargs)
             leaves = jax.tree.leaves(self._statics.split(args, kwargs)[0])
-            if graph is None:
-                results = compat.evaluate_jaxpr(traced.jaxpr.jaxpr, traced.jaxpr.consts, leaves)
-            else:
-                results = run_program(graph, leaves, takers, kernels=kernels)
+            results = run_once(compute, leaves, traced.jaxpr.out_avals, fresh) if fresh else compute(leaves)
             return jax.tree.unflatten(traced.out_tree, results)
 
         return run
