@@ -73,7 +73,7 @@ def warm_runtime() -> None:
         edges = jax.lax.conv(image, jnp.ones((1, 1, 3, 3), jnp.float32), (1, 1), "SAME")
         return jnp.sort(solved, axis=1), jax.lax.top_k(spread, 4)[0], jnp.cumsum(x, 1), edges
 
-    # The products that XLA leaves to Eigen are run by machine code which is made with the first of them: 3.3 MiB, once a
+    # The products that XLA leaves to Eigen are run by machine code which is made with the first of them, 3.3 MiB once a
     # process. In everyday programs most go to another library.
     @functools.partial(jax.jit, compiler_options={"xla_disable_hlo_passes": "dot-library-rewriter"})
     def product(x: jax.Array) -> jax.Array:
