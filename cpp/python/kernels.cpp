@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "fresh.hpp"
 #include "top_k.hpp"
 #include "xla/ffi/api/ffi.h"
 
@@ -74,8 +75,16 @@ XLA_FFI_DEFINE_HANDLER(top_k_handler, top_k,
                            .Ret<ffi::AnyBuffer>()
                            .Ret<ffi::AnyBuffer>());
 
+ffi::Error fresh(ffi::Result<ffi::AnyBuffer> result) {
+  kernels::ask_for_huge_pages(result->untyped_data(), result->size_bytes());
+  return ffi::Error::Success();
+}
+
+XLA_FFI_DEFINE_HANDLER(fresh_handler, fresh, ffi::Ffi::Bind().Ret<ffi::AnyBuffer>());
+
 }  // namespace
 
 NB_MODULE(_native, module) {
   module.def("top_k", [] { return nb::capsule(reinterpret_cast<void*>(top_k_handler)); });
+  module.def("fresh", [] { return nb::capsule(reinterpret_cast<void*>(fresh_handler)); });
 }

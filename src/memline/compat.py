@@ -26,6 +26,8 @@ from jax._src.interpreters import pxla as _pxla
 from jax.extend import core as _jex
 from jax.extend.core import primitives as _primitives
 
+from memline.origin import is_users
+
 Literal = _jex.Literal
 Primitive = _jex.Primitive
 ClosedJaxpr = _jex.ClosedJaxpr
@@ -126,9 +128,17 @@ def ambient_context() -> Any:
 
 
 def source_of(eqn: Any) -> tuple[str, int, str, Any] | None:
-    """Returns (file, line, function) of the user's own frame behind an equation, and its traceback, or None."""
+    """Returns (file, line, function) of the frame behind an equation that tells most, and its traceback, or None.
+
+    That is the innermost one of the user's own code, and where there is none the innermost outside of JAX.
+    """
     traceback = eqn.source_info.traceback
-    frame = _source_info.user_frame(traceback)
+    frame = None
+    for caller in _source_info.user_frames(traceback):
+        frame = frame or caller
+        if is_users(caller.file_name):
+            frame = caller
+            break
     if frame is None:
         return None
     return frame.file_name, frame.start_line, frame.function_name, traceback

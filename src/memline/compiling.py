@@ -10,10 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from memline import compat
+from memline.analysis.fusion import model_for
+from memline.analysis.peak import peak_of
 from memline.ir.codec import digest
 from memline.ir.graph import Graph
 from memline.ir.inplace import NO_TAKERS, Takers, read_before, reads_first, written_over
+from memline.ir.once import Places, fresh_places
 from memline.ir.plain import NotPlain
+from memline.kernels.native import NO_NATIVE, Native
 from memline.passes.hold import release_small
 from memline.plan.moves import Compile
 from memline.plan.plan import Decision
@@ -27,6 +31,9 @@ _DISABLED = "xla_disable_hlo_passes"
 KEPT_BARRIERS = {_DISABLED: "cse_barrier_expander"}
 # Without it XLA:CPU copies arrays that a loop writes over where two kernels of its body read one of them.
 WRITTEN_OVER = {"xla_cpu_copy_insertion_use_region_analysis": True}
+# What a program in a loop of one round may take beyond its model before it is compiled without the loop as well.
+_AS_MODELLED = 1.02
+_FEW_BYTES = 1 << 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +55,17 @@ class Candidate:
 class Build(Protocol):
     """Makes the jitted function that runs a graph."""
 
-    def __call__(self, graph: Graph | None, options: dict[str, Any], takers: Takers, kernels: bool, /) -> Any:
+    def __call__(
+        self, graph: Graph | None, options: dict[str, Any], takers: Takers, native: Native, fresh: Places, /
+    ) -> Any:
         """Returns that function.
 
         Args:
           graph: the graph, or None for the user's own function.
           options: compile options.
           takers: which result takes over which donated argument.
-          kernels: whether memline's own kernels compute what they serve.
+          native: what native code of memline's it calls.
+          fresh: the results that begin in fresh pages; see `ir.once`.
         """
         ...
 
@@ -74,14 +84,14 @@ class Compiler:
         several: bool = False,
         holds: bool = False,
         takers: Takers = NO_TAKERS,
-        kernels: bool = False,
+        native: Native = NO_NATIVE,
     ) -> None:
         self.build = build
         self.several = several
         self.lower = lower
         self.whole = whole
         self.takers = takers
-        self.kernels = kernels
+        self.native = native
         self.platform = platform
         self.options = dict(compiler_options or {})
         self.honest = _honest_options(self.options, holds) if honest and platform == "cpu" else {}
@@ -89,12 +99,14 @@ class Compiler:
         """The options that this jaxlib refused."""
         self.as_written = True
         """Whether the whole program is the user's function; else it is its graph, in which sums are held."""
+        self.changes_nothing = False
+        """Whether the program is compiled as plain `jax.jit` does it."""
         self.strategy: CompileOptions | None = None
         """The options of XLA's own to compile with; None for those that go by rule."""
         self.seconds = 0.0
         self.count = 0
         self.notes: list[str] = []
-        self.made: dict[tuple[str | int, CompileOptions | None, bool], Candidate] = {}
+        self.made: dict[tuple[str | int, CompileOptions | None, bool, bool], Candidate] = {}
         self.told: dict[int, tuple[str | int, Graph]] = {}
 
     def candidate(self, graph: Graph, known: CompiledPeak | None = None) -> Candidate:
@@ -104,7 +116,7 @@ class Compiler:
           graph: the graph.
           known: its compiled peak, where it has been compiled before by another process.
         """
-        name = self._name(graph), self.strategy, self.as_written
+        name = self._name(graph), self.strategy, self.as_written, self.changes_nothing
         if name not in self.made:
             began = time.perf_counter()
             self.made[name] = self._compile(graph, known)
@@ -169,18 +181,38 @@ class Compiler:
         options = {**(WRITTEN_OVER if over else {}), **(KEPT_BARRIERS if waits else {})}
         return {name: value for name, value in options.items() if name not in self.unknown}
 
+    def _fresh(self, graph: Graph, *, as_written: bool) -> Places:
+        """Returns which results begin in fresh pages."""
+        if not self.native.fresh or self.changes_nothing:
+            return ()
+        return fresh_places(graph, self.takers, as_written=as_written)
+
+    def _modelled_bytes(self, graph: Graph) -> int:
+        return peak_of(graph, model_for(self.platform, kernels=self.native.kernels), 0, self.takers).total_bytes
+
     def _compile_with(self, graph: Graph, chosen: dict[str, Any], known_peak: CompiledPeak | None = None) -> Candidate:
         options = _joined(self._for_loops(graph), chosen, self.options, self.honest)
         if compat.EXTRA_OPTIONS in options:
             compat.pass_extra_options()
         keeps = KEPT_BARRIERS[_DISABLED] in str(options.get(_DISABLED, ""))
         shown = None if graph is self.whole and self.as_written else release_small(graph) if keeps else graph
-        call = self.build(shown, options, self.takers, self.kernels)
+        fresh = self._fresh(graph, as_written=shown is None)
+        call = self.build(shown, options, self.takers, self.native, fresh)
         lowered = self.lower(call)
         compiled = lowered.compile()
         peak = compiled_peak(compiled, self.whole, known_peak)
-        portable = functools.partial(self.build, shown, options, self.takers, False) if self.kernels else lambda: call
-        return Candidate(call, lowered, compiled, peak, portable, self.kernels)
+        if fresh and peak.total_bytes > self._modelled_bytes(graph) * _AS_MODELLED:
+            # XLA computes before a loop what does not depend on it, such as masks, and then holds it.
+            plain = self.build(shown, options, self.takers, self.native, ())
+            other = self.lower(plain)
+            other_compiled = other.compile()
+            other_peak = compiled_peak(other_compiled, self.whole, known_peak)
+            if other_peak.total_bytes < peak.total_bytes - _FEW_BYTES:
+                call, lowered, compiled, peak = plain, other, other_compiled, other_peak
+        is_portable = self.native == NO_NATIVE
+        again = functools.partial(self.build, shown, options, self.takers, NO_NATIVE, ())
+        portable = (lambda: call) if is_portable else again
+        return Candidate(call, lowered, compiled, peak, portable, self.native.kernels)
 
 
 def honest_options(given: dict[str, Any], platform: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
@@ -23,7 +23,9 @@ from memline.errors import ArgumentError
 from memline.ir.emit import run_program
 from memline.ir.graph import Graph
 from memline.ir.inplace import Takers
-from memline.kernels.native import not_used
+from memline.ir.once import Places, run_once
+from memline.kernels.fresh import native_of
+from memline.kernels.native import Native
 from memline.planning import Planned, Planner, Spec, Written, platform_of
 from memline.splice import call_spliced, stays_in_place
 from memline.stages import Lowered, Traced
@@ -211,6 +213,7 @@ class LimitedFunction:
             )
 
         build = _builder(self._fun, self._statics, self._jit_options, signature, traced)
+        native, no_kernels = native_of(self._spec.options, self.platform, is_spread=spread)
 
         return Planner(
             traced,
@@ -219,7 +222,8 @@ class LimitedFunction:
             platform=self.platform,
             honest=honest,
             compiler_options=self._compiler_options,
-            no_kernels=not_used(self._spec.options, self.platform, is_spread=spread),
+            native=native,
+            no_kernels=no_kernels,
             spread=spread,
             several=several,
             arguments=self._statics.split(args, kwargs)[0],
@@ -263,7 +267,12 @@ def _builder(
     The user's function is not called again: what it does beside computing, it does once for each signature.
     """
 
-    def build(graph: Graph | None, options: dict[str, Any], takers: Takers, kernels: bool, /) -> Any:
+    def build(graph: Graph | None, options: dict[str, Any], takers: Takers, native: Native, fresh: Places, /) -> Any:
+        def compute(leaves: Sequence[Any]) -> list[Any]:
+            if graph is None:
+                return compat.evaluate_jaxpr(traced.jaxpr.jaxpr, traced.jaxpr.consts, leaves)
+            return run_program(graph, leaves, takers, native=native)
+
         @functools.wraps(fun)
         def run(*args: Any, **kwargs: Any) -> Any:
             if Signature.of(statics, args, kwargs) != signature:
@@ -272,10 +281,7 @@ def _builder(
             if compat.tracing_is_inactive():
                 return fun(*args, **kwargs)
             leaves = jax.tree.leaves(statics.split(args, kwargs)[0])
-            if graph is None:
-                results = compat.evaluate_jaxpr(traced.jaxpr.jaxpr, traced.jaxpr.consts, leaves)
-            else:
-                results = run_program(graph, leaves, takers, kernels=kernels)
+            results = run_once(compute, leaves, traced.jaxpr.out_avals, fresh) if fresh else compute(leaves)
             return jax.tree.unflatten(traced.out_tree, results)
 
         return compat.plain_jit(run, **jit_options, compiler_options=options)

@@ -37,6 +37,9 @@ class Options:
         result's type, 64 units of rounding (4 for types of 16 bits and less).
       kernels: on CPU, compute with memline's own kernels what XLA computes slowly there: `lax.top_k`, with the same
         results bit for bit. Switch it off for a program that is saved and loaded where memline is not.
+      reuse_memory: on CPU, write large results into huge pages, which the system hands out in a fraction of the time
+        that ordinary ones take; None where this system has them for those who ask, False nowhere. It takes memline's
+        own native code, as `kernels` does, and takes no more memory. See docs/reuse.md.
 
     Raises:
       ArgumentError: a field is out of its range.
@@ -55,6 +58,7 @@ class Options:
     rewrites: tuple[str, ...] = ("exact", "reassociates", "approximate")
     rtol: float | None = None
     kernels: bool = True
+    reuse_memory: bool | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_compiles, int) or self.max_compiles < 1:
@@ -86,6 +90,8 @@ class Options:
             raise ArgumentError(f"rtol is a number from 0, or None, not {self.rtol!r}")
         if not isinstance(self.kernels, bool):
             raise ArgumentError(f"kernels is True or False, not {self.kernels!r}")
+        if self.reuse_memory is not None and not isinstance(self.reuse_memory, bool):
+            raise ArgumentError(f"reuse_memory is True, False or None, not {self.reuse_memory!r}")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -19,9 +19,11 @@ from memline.errors import MemoryLimitError
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Value
 from memline.ir.inplace import Takers, written_over
+from memline.ir.once import Places
 from memline.ir.served import kernel_notes, served_ops
 from memline.ir.sizes import all_values_bytes
 from memline.ir.trace import from_jaxpr
+from memline.kernels.native import NO_NATIVE, Native
 from memline.options import Options
 from memline.passes.canonical import canonical_convolutions
 from memline.passes.counted import count_places
@@ -110,6 +112,7 @@ class Planner:
       platform: where the program will run.
       honest: whether to compile with options that make the compiled peak believable.
       compiler_options: the user's own compile options.
+      native: what native code of memline's the program may call.
       no_kernels: why memline's own kernels are not used; "" where they are.
       spread: whether arrays are spread over several devices. The limit is per device, and the models know one
         device only, so there the compiler is asked first whether the program fits as it is.
@@ -128,6 +131,7 @@ class Planner:
         platform: str,
         honest: bool,
         compiler_options: dict[str, Any] | None = None,
+        native: Native = NO_NATIVE,
         no_kernels: str = "",
         spread: bool = False,
         several: bool = False,
@@ -153,7 +157,7 @@ class Planner:
             several,
             holds=self.graph is not as_written,
             takers=self.donations.takers,
-            kernels=not no_kernels,
+            native=native,
         )
         self._no_kernels = no_kernels
         if spread:
@@ -178,7 +182,8 @@ class Planner:
         compiler.strategy = None
         # As the user wrote it nothing is written over, so that with such loops it is the graph that is compiled.
         is_as_written = graph is self.written.graph and not written_over(graph, compiler.takers)
-        has_kernels = compiler.kernels and any(served_ops(graph))
+        has_kernels = compiler.native.kernels and any(served_ops(graph))
+        compiler.changes_nothing = spec.changes_nothing
         compiler.as_written = spec.changes_nothing or (is_as_written and not has_kernels)
         if spec.plan is not None or spec.changes_nothing:
             compiler.strategy = spec.plan.compile_options if spec.plan is not None else ()
@@ -191,7 +196,7 @@ class Planner:
             platform=platform,
             judge=judge,
             takers=takers,
-            kernels=compiler.kernels,
+            kernels=compiler.native.kernels,
         )
         if spec.plan is not None:
             outcome = replayed(spec.plan.decisions)
@@ -211,7 +216,7 @@ class Planner:
                 compiler.options,
                 is_spread=self._spread,
                 takers=takers,
-                kernels=compiler.kernels,
+                kernels=compiler.native.kernels,
             )
             return _searched(graph, asked, compiler, began, lambda planned: self._finished(planned, spec))
         return self._finished(
@@ -243,14 +248,14 @@ def prepared_graph(closed: Any, platform: str) -> Graph:
     return orient_products(graph, machine_for(platform))
 
 
-def plan_graph(closed: Any, spec: Spec, platform: str, *, kernels: bool) -> Graph:
+def plan_graph(closed: Any, spec: Spec, platform: str, *, native: Native) -> Graph:
     """Returns the planned graph of a closed jaxpr that is to be spliced into another program.
 
     Args:
       closed: the jaxpr.
       spec: the limit and the options.
       platform: where the program will run.
-      kernels: whether memline's own kernels will compute what they serve.
+      native: what native code of memline's the program will call.
 
     Raises:
       MemoryLimitError: no plan that was tried fits.
@@ -259,11 +264,12 @@ def plan_graph(closed: Any, spec: Spec, platform: str, *, kernels: bool) -> Grap
     graph = prepared_graph(closed, platform)  # nothing is held: the program around would have to keep the barriers
     specs = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in graph.inputs]
 
-    def build(candidate: Graph | None, options: dict[str, Any], takers: Takers, kernels: bool) -> Any:
-        del takers  # the program around owns the arguments
-        return compat.plain_jit(lambda *xs: evaluate(candidate or graph, xs, kernels=kernels), compiler_options=options)
+    def build(candidate: Graph | None, options: dict[str, Any], takers: Takers, native: Native, fresh: Places) -> Any:
+        del takers, fresh  # the program around owns arguments and results
+        return compat.plain_jit(lambda *xs: evaluate(candidate or graph, xs, native=native), compiler_options=options)
 
-    compiler = Compiler(build, lambda f: f.lower(*specs), graph, platform, None, True, kernels=kernels)
+    kernels = native.kernels
+    compiler = Compiler(build, lambda f: f.lower(*specs), graph, platform, None, True, native=native)
     if spec.plan is not None:
         judge = compiler.judge
         decisions = spec.plan.decisions

@@ -22,7 +22,8 @@ from memline import compat
 from memline.errors import ArgumentError
 from memline.ir.emit import run_program
 from memline.ir.sizes import all_values_bytes
-from memline.kernels.native import not_used
+from memline.kernels.fresh import native_of
+from memline.kernels.native import NO_NATIVE, Native
 from memline.planning import Spec, plan_graph
 
 
@@ -121,15 +122,15 @@ def _run(*args: Any, jaxpr: Any, spec: Spec) -> list[Any]:
 
 
 @functools.lru_cache(maxsize=512)
-def _planned(jaxpr: Any, spec: Spec, platform: str, kernels: bool) -> Any:
-    return plan_graph(jaxpr, spec, platform, kernels=kernels)
+def _planned(jaxpr: Any, spec: Spec, platform: str, native: Native) -> Any:
+    return plan_graph(jaxpr, spec, platform, native=native)
 
 
 def _inline(*args: Any, jaxpr: Any, spec: Spec, stays: bool) -> list[Any]:
     """The planned program, traced into the program around it."""
     platform = jax.default_backend()
-    kernels = stays and not not_used(spec.options, platform, is_spread=False)
-    return run_program(_planned(jaxpr, spec, platform, kernels), args, kernels=kernels)
+    native = native_of(spec.options, platform, is_spread=False)[0] if stays else NO_NATIVE
+    return run_program(_planned(jaxpr, spec, platform, native), args, native=native)
 
 
 @functools.lru_cache(maxsize=512)

@@ -78,7 +78,7 @@ def tuned(
     """
     base_options = planned.plan.compile_options
     strategies = _strategies(platform, compiler.options, base_options)
-    run_seconds = _least_seconds(planned.graph, platform, compiler.kernels)
+    run_seconds = _least_seconds(planned.graph, platform, compiler.native.kernels)
     why_not = _why_not(planned, run_seconds, spec, platform, has_effects)
     if not why_not and not strategies:
         why_not = f"memline knows no strategies for {platform}"

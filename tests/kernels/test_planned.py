@@ -22,7 +22,7 @@ from memline.analysis.peak import peak_of
 from memline.ir.emit import evaluate, to_jaxpr
 from memline.ir.trace import from_jaxpr, trace
 from memline.kernels import native
-from memline.kernels.native import TOP_K
+from memline.kernels.native import TOP_K, Native
 from memline.verify.hidden import hidden_bytes
 from tests.kernels.native import needs_kernels
 from tests.kernels.test_top_k import assert_bits_equal
@@ -68,9 +68,9 @@ class TestWhatIsEmitted:
 
         x = jnp.asarray(np.random.default_rng(0).normal(size=(8, 400)), jnp.float32)
         graph = from_jaxpr(jax.make_jaxpr(programs)(x), platform="cpu", open_bodies=True)
-        assert str(to_jaxpr(graph, kernels=True)).count(TOP_K) == 3
+        assert str(to_jaxpr(graph, native=Native(kernels=True))).count(TOP_K) == 3
         assert TOP_K not in str(to_jaxpr(graph))
-        assert_bits_equal(evaluate(graph, [x], kernels=True), jax.tree.leaves(jax.jit(programs)(x)))
+        assert_bits_equal(evaluate(graph, [x], native=Native(kernels=True)), jax.tree.leaves(jax.jit(programs)(x)))
 
     def test_a_program_that_fits_as_it_is_calls_it(self, args):
         fun = memline.jit(farthest, memory_limit="1GiB")

@@ -67,11 +67,15 @@ class Axes:
 
 
 def axes_of(picture: Locator) -> Axes:
-    lines = [box["y"] for box in boxes(picture.locator(".axes line"))]
-    texts = picture.locator(".axes text:not(.unit)")
+    # In one call: between two the picture may have been drawn anew.
+    lines, texts = picture.evaluate(
+        "picture => { const all = s => [...picture.querySelectorAll(s)]; const box = e => e.getBoundingClientRect();"
+        " return [all('.axes line').map(e => box(e).y), all('.axes text:not(.unit)').map(e => ("
+        "{ text: e.textContent, x: box(e).x, width: box(e).width }))]; }"
+    )
     sizes, numbers = [], []
-    for text, box in zip(texts.all_text_contents(), boxes(texts), strict=True):
-        read = number_and_unit(text)
+    for box in texts:
+        read = number_and_unit(box["text"])
         assert read is not None
         if read[1]:
             sizes.append(int(read[0] * UNIT_BYTES[read[1]]))

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from memline.compiling import HONEST_CPU
+from memline.ir.trace import from_jaxpr
 from memline.packing.programs import dump_of_lowered
 from memline.report.origins import origins
 from memline.report.record import Place
@@ -21,6 +22,26 @@ def test_a_real_module():
     assert told["cumsum"].file == __file__
     assert told["cumsum"].function == "scaled"
     assert told["cumsum"].line == scaled.__code__.co_firstlineno + 1
+
+
+def test_the_users_own_line_goes_before_that_of_a_library():
+    """Of a library's function, the line that called it; and the library's where none of the user's is known."""
+    import optax
+
+    def loss(x):
+        return optax.safe_norm(x, 1e-3)
+
+    first = loss.__code__.co_firstlineno + 1
+    lowered = jax.jit(loss).lower(jnp.ones(64))
+    places = [place for _, place in origins(dump_of_lowered(lowered, dict(HONEST_CPU)).module).values() if place]
+    assert {place.line for place in places if place.file == __file__} == {first}
+    assert all(place.file == __file__ for place in places)
+    graph = from_jaxpr(jax.make_jaxpr(loss)(jnp.ones(64)))
+    assert {(node.source.file, node.source.line) for node in graph.nodes if node.source} == {(__file__, first)}
+
+    alone = TABLES.replace('2 "user.py"', '2 "lib/site-packages/other.py"')
+    alone = alone.replace("lib/python/site.py", "lib/site-packages/inner.py")
+    assert origins(alone)["tanh.1"][1] == Place("lib/site-packages/other.py", 3, "loss")
 
 
 TABLES = """HloModule jit_f

@@ -231,8 +231,9 @@ def _told_pages(pages: dict[str, Any]) -> list[str]:
     if pages["proposal"]:
         gain = now["fresh_seconds"] / huge["fresh_seconds"]
         lines.append(
-            f"  Large results are {gain:.1f} times faster here with huge pages. Set this before Python starts:"
+            f"  Large results are {gain:.1f} times faster here with huge pages. Programs under a limit of memline's"
         )
+        lines.append("  take them by themselves (Options.reuse_memory); for all others, set this before Python starts:")
         lines.append(f"    {pages['proposal']} python ...")
     else:
         lines.append(

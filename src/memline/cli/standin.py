@@ -19,11 +19,11 @@ import jax
 
 from memline import compat
 from memline.arguments import Signature
-from memline.cli.origin import is_users
 from memline.cli.tally import Planned, Tally
 from memline.errors import ArgumentError, MemlineError, MemoryLimitError
 from memline.limited import LimitedFunction
 from memline.options import Options
+from memline.origin import is_users
 from memline.planning import Spec
 
 SMALL_SHARE = 1 / 16

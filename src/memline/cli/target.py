@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memline.cli.origin import is_users
 from memline.cli.shapes import parse_keyword, parse_shape
 from memline.errors import ArgumentError, MemlineError
+from memline.origin import is_users
 
 
 @dataclass(frozen=True)

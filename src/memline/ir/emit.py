@@ -15,10 +15,12 @@ from memline import compat
 from memline.ir.graph import Graph, Loop, Op, Value
 from memline.ir.inplace import NO_TAKERS, Takers, read_before, reads_first, written_over
 from memline.ir.served import is_served, run_served
+from memline.kernels import fresh
+from memline.kernels.native import NO_NATIVE, Native
 
 
-def to_jaxpr(graph: Graph, *, kernels: bool = False) -> Any:
-    """Returns the closed jaxpr of a graph; `kernels` as in `evaluate`.
+def to_jaxpr(graph: Graph, *, native: Native = NO_NATIVE) -> Any:
+    """Returns the closed jaxpr of a graph; `native` as in `evaluate`.
 
     >>> from memline.ir.trace import trace
     >>> graph = trace(lambda x: x + 1, jax.ShapeDtypeStruct((3,), "float32"))
@@ -27,33 +29,36 @@ def to_jaxpr(graph: Graph, *, kernels: bool = False) -> Any:
     """
     weak = (getattr(v.aval, "weak_type", False) for v in graph.inputs)
     args = [jax.ShapeDtypeStruct(v.shape, v.dtype, weak_type=w) for v, w in zip(graph.inputs, weak, strict=True)]
-    return jax.make_jaxpr(lambda *xs: evaluate(graph, xs, kernels=kernels))(*args)
+    return jax.make_jaxpr(lambda *xs: evaluate(graph, xs, native=native))(*args)
 
 
-def run_program(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS, *, kernels: bool = False) -> list[Any]:
+def run_program(
+    graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS, *, native: Native = NO_NATIVE
+) -> list[Any]:
     """Computes a whole program's results, weakly typed where it promises that: loops make strongly typed arrays.
 
     The arguments are those of `evaluate`.
     """
-    results = evaluate(graph, args, takers, kernels=kernels)
-    return [_promised(v.aval, x) for v, x in zip(graph.outputs, results, strict=True)]
+    results = evaluate(graph, args, takers, native=native)
+    return [promised(v.aval, x) for v, x in zip(graph.outputs, results, strict=True)]
 
 
-def _promised(aval: Any, x: Any) -> Any:
+def promised(aval: Any, x: Any) -> Any:
+    """Returns an array weakly typed where an abstract value promises that."""
     if not getattr(aval, "weak_type", False) or compat.aval_of(x).weak_type:
         return x
     params = {"new_dtype": aval.dtype, "weak_type": True, "sharding": None}
     return lax.convert_element_type_p.bind(x, **params)
 
 
-def evaluate(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS, *, kernels: bool = False) -> list[Any]:
+def evaluate(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS, *, native: Native = NO_NATIVE) -> list[Any]:
     """Computes the graph's outputs from `args`, one array or tracer for each of its inputs.
 
     Args:
       graph: the program.
       args: its inputs.
       takers: which result takes over which donated argument; a loop that can write over the argument does.
-      kernels: whether memline's own kernels compute what they serve; XLA has to know them: see `kernels.native`.
+      native: what native code of memline's is called; XLA has to know it: see `kernels.native`.
     """
     over = written_over(graph, takers)
     env: dict[Value, Any] = dict(zip(graph.inputs, args, strict=True))
@@ -67,11 +72,11 @@ def evaluate(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS, *, k
         inputs = [read(v) for v in node.inputs]
         with compat.at_source(node.source and node.source.traceback):
             if isinstance(node, Loop):
-                outputs = _run_loop(node, inputs, over.get(node, {}), kernels)
+                outputs = _run_loop(node, inputs, over.get(node, {}), native)
             elif node.bodies:
-                outputs = _run_bodies(node, inputs, kernels)
+                outputs = _run_bodies(node, inputs, native)
             else:
-                outputs = run_served(node, inputs) if kernels and is_served(node) else _run_op(node, inputs)
+                outputs = run_served(node, inputs) if native.kernels and is_served(node) else _run_op(node, inputs)
         env.update(zip(node.outputs, outputs, strict=True))
     return [read(v) for v in graph.outputs]
 
@@ -91,29 +96,30 @@ def _run_op(op: Op, inputs: Sequence[Any]) -> list[Any]:
         return compat.bind(op.primitive, op.params, inputs, op.context)
 
 
-def _run_bodies(op: Op, inputs: Sequence[Any], kernels: bool) -> list[Any]:
+def _run_bodies(op: Op, inputs: Sequence[Any], native: Native) -> list[Any]:
     """Runs a `while` or a `cond`."""
     if op.kind == "cond":
         index, *operands = inputs
-        branches = [functools.partial(_run_body, body, kernels) for body in op.bodies]
+        branches = [functools.partial(_run_body, body, native) for body in op.bodies]
         return list(lax.switch(index, branches, *operands))
     # Not `lax.while_loop`: under `vmap` the test of this primitive may have axes, each element stopping by itself.
-    test, body = (to_jaxpr(body, kernels=kernels) for body in op.bodies)
+    test, body = (to_jaxpr(body, native=native) for body in op.bodies)
     return compat.bind(op.primitive, {**op.params, "cond_jaxpr": test, "body_jaxpr": body}, inputs, op.context)
 
 
-def _run_body(body: Graph, kernels: bool, *args: Any) -> list[Any]:
-    return evaluate(body, args, kernels=kernels)
+def _run_body(body: Graph, native: Native, *args: Any) -> list[Any]:
+    return evaluate(body, args, native=native)
 
 
-def _run_loop(loop: Loop, inputs: Sequence[Any], over: Mapping[int, Value], kernels: bool) -> list[Any]:
+def _run_loop(loop: Loop, inputs: Sequence[Any], over: Mapping[int, Value], native: Native) -> list[Any]:
     """Runs a loop; `over` says which of its stacked results start with, and write over, which sliced value."""
     n_sliced, n_carried = len(loop.sliced), len(loop.carried)
     sliced, rest = inputs[:n_sliced], inputs[n_sliced:]
     whole, carried = rest[: len(loop.whole)], list(rest[len(loop.whole) :])
     old = dict(zip(loop.inputs, sliced, strict=False))
+    empty = fresh.empty if native.fresh else lax.empty
     stacked = [
-        old[over[place]] if place in over else lax.empty(v.shape, v.dtype)
+        old[over[place]] if place in over else empty(v.shape, v.dtype)
         for place, v in enumerate(loop.outputs[n_carried:])
     ]
     written = {v: place for place, v in over.items()}
@@ -127,7 +133,7 @@ def _run_loop(loop: Loop, inputs: Sequence[Any], over: Mapping[int, Value], kern
         chunks = [_take(x, start, size, s.axis, s.unit) for x, s in zip(current, loop.sliced, strict=True)]
         if first:
             chunks = lax.optimization_barrier(chunks)
-        results = evaluate(body, [jnp.asarray(start, jnp.int32), *chunks, *whole, *accumulators], kernels=kernels)
+        results = evaluate(body, [jnp.asarray(start, jnp.int32), *chunks, *whole, *accumulators], native=native)
         updated = [
             _put(array, piece, start, s.axis, s.unit)
             for array, piece, s in zip(arrays, results[n_carried:], loop.stacked, strict=True)

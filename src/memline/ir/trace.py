@@ -24,6 +24,7 @@ from memline import compat
 from memline.ir.dead import drop_dead
 from memline.ir.graph import Graph, Loop, Node, Op, Slice, Source, Stack, Value
 from memline.ir.libraries import function_of
+from memline.origin import is_users
 
 INLINED = {
     "call": "call_jaxpr",
@@ -220,8 +221,8 @@ class _Inliner:
 
     def _source(self, eqn: Any) -> Source | None:
         # Library code that JAX traced once and kept has no frame of the user's: the call has.
-        frames = (compat.source_of(e) for e in (eqn, *reversed(self._calls)))
-        source = next((frame for frame in frames if frame is not None), None)
+        sources = [source for e in (eqn, *reversed(self._calls)) if (source := compat.source_of(e))]
+        source = next((source for source in sources if is_users(source[0])), sources[0] if sources else None)
         return Source(*source) if source else None
 
     def _op(self, eqn: Any, inputs: list[Value], outvars: Sequence[Any]) -> Op:

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import functools
 import importlib
+from dataclasses import dataclass
 
 import jax
 
 from memline.options import Options
 
 TOP_K = "memline_top_k"
-"""What XLA calls the handler; a compiled program names it."""
+FRESH = "memline_fresh"
+"""What XLA calls the handlers; a compiled program names them."""
+
+
+@dataclass(frozen=True)
+class Native:
+    """What native code of memline's a program calls."""
+
+    kernels: bool = False
+    """Whether kernels compute what they serve."""
+    fresh: bool = False
+    """Whether large results are written into arrays that `kernels.fresh` makes."""
+
+
+NO_NATIVE = Native()
 
 
 @functools.cache
@@ -27,7 +42,8 @@ def missing() -> str:
         return NOT_BUILT
     jax.devices("cpu")  # XLA refuses a handler that it does not take at once if it has begun; if not, when it begins
     try:
-        jax.ffi.register_ffi_target(TOP_K, module.top_k(), platform="cpu")
+        for name, handler in ((TOP_K, module.top_k()), (FRESH, module.fresh())):
+            jax.ffi.register_ffi_target(name, handler, platform="cpu")
     except Exception as error:  # jaxlib raises several kinds for one that was built for a later version
         return f"this jaxlib does not take memline's native module: {error}"
     return ""

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from memline.origin import is_users
 from memline.report.record import Place
 
 _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = .*? ([a-z][\w\-]*)\(%?([\w.\-]*)")
@@ -25,7 +26,7 @@ _QUOTED = re.compile(r'(\d+) "(.*)"$')
 _NUMBERED = re.compile(r"(\d+) \{(.*)\}$")
 _FIELD = re.compile(r"(\w+)=(\d+)")
 _OWN = str(Path(__file__).parents[1])
-"""memline's own folder: a frame of a file in there says nothing of the user's."""
+"""memline's own folder: a frame of a file in there says nothing of the program's."""
 
 Origin = tuple[str, Place | None]
 _UNKNOWN: Origin = ("", None)
@@ -82,7 +83,7 @@ def _origin(line: str, frames: _Frames) -> Origin:
     op_name, frame, source = (pattern.search(line, start) for pattern in (_OP_NAME, _FRAME, _SOURCE))
     place = frames.place(int(frame[1])) if frame else None
     if source and place is None:
-        place = _users(Place(source[1], int(source[2] or 0), ""))
+        place = _told(Place(source[1], int(source[2] or 0), ""))
     operation = op_name[1].rsplit("/", 1)[-1] if op_name else ""
     return _CALL.sub(r"\1", operation), place
 
@@ -101,22 +102,28 @@ class _Frames:
                 self.texts[section][int(text[1])] = text[2]
             elif section in self.rows and (row := _NUMBERED.match(line)):
                 self.rows[section][int(row[1])] = {name: int(number) for name, number in _FIELD.findall(row[2])}
+        parents = ((frame, row.get("parent_frame_id")) for frame, row in self.rows["StackFrames"].items())
+        # XLA of 2026 writes the number after the parent's, so that the outermost frame seems to be its own parent.
+        self.off = 1 if any(frame == parent for frame, parent in parents) else 0
 
     def place(self, frame: int) -> Place | None:
-        """Returns the innermost line of the user's among a frame and those that called it."""
+        """Returns the innermost line of the user's own among a frame and those that called it; else a library's."""
         seen: set[int] = set()
+        innermost: Place | None = None
         while frame not in seen and (row := self.rows["StackFrames"].get(frame)):
             seen.add(frame)
             location = self.rows["FileLocations"].get(row.get("file_location_id", 0), {})
             file = self.texts["FileNames"].get(location.get("file_name_id", 0), "")
             function = self.texts["FunctionNames"].get(location.get("function_name_id", 0), "")
-            if place := _users(Place(file, location.get("line", 0), function)):
+            place = _told(Place(file, location.get("line", 0), function))
+            if place is not None and is_users(file):
                 return place
-            frame = row.get("parent_frame_id", 0)
-        return None
+            innermost = innermost or place
+            frame = row.get("parent_frame_id", 0) - self.off
+        return innermost
 
 
-def _users(place: Place) -> Place | None:
+def _told(place: Place) -> Place | None:
     return place if place.file and not place.file.startswith(_OWN) else None
 
 

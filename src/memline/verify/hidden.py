@@ -18,6 +18,7 @@ from memline.verify.scratch import LAWS, Site, kept_scratch, library_scratch, li
 _LIBRARY = "__ynn_fusion"
 _MMAP_BYTES = 2**25  # blocks from here on never go to a pool: glibc's highest threshold
 _MOST_POOLS = {"dot": 8, "convolution": 8, "fusion": 2}
+_ONE_ROUND = '"known_trip_count":{"n":"1"}'
 _WORDS = (_LIBRARY, *(f" {opcode}(" for opcode in LAWS))
 
 
@@ -63,7 +64,7 @@ def _total(
         for operand in instruction.operands:
             waits |= before.get(operand, 0)
         if instruction.opcode in ("while", "call", "conditional"):
-            repeats = in_loop or instruction.opcode == "while"
+            repeats = in_loop or (instruction.opcode == "while" and _ONE_ROUND not in instruction.text)
             scratch = max((totals.get((name, repeats), 0) for name in instruction.operands), default=0)
         else:
             scratch = _scratch(instruction, part, parts, threads)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 _LIBRARY = os.path.dirname(os.__file__)
-_MEMLINE = os.path.dirname(os.path.dirname(__file__))
+_MEMLINE = os.path.dirname(__file__)
 
 
+@functools.lru_cache(maxsize=4096)
 def is_users(file: str) -> bool:
     """Tells whether a code object's file is one that the user may want to be shown.
 
