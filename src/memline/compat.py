@@ -22,7 +22,9 @@ from jax._src.ad_util import Zero as _Zero
 from jax._src.interpreters import ad as _ad
 from jax._src.interpreters import batching as _batching
 from jax._src.interpreters import mlir as _mlir
+from jax._src.interpreters import partial_eval as _pe
 from jax._src.interpreters import pxla as _pxla
+from jax._src.state import types as _ref
 from jax.extend import core as _jex
 from jax.extend.core import primitives as _primitives
 
@@ -110,6 +112,12 @@ def wide_enough(dtypes: Iterable[Any]) -> contextlib.AbstractContextManager[Any]
 def is_array_aval(aval: Any) -> bool:
     """Tells whether an abstract value is a plain array (not a token, a ref or another object)."""
     return isinstance(aval, ShapedArray)
+
+
+def has_refs(traced: Any) -> bool:
+    """Tells whether the program of a `jax.stages.Traced` reads or writes refs that it is given or closes over."""
+    avals = (*traced.jaxpr.in_avals, *map(aval_of, traced.jaxpr.consts))
+    return any(isinstance(aval, _ref.AbstractRef) for aval in avals)
 
 
 def is_usual_aval(aval: Any) -> bool:
@@ -305,13 +313,15 @@ def new_primitive(
     batch: Callable[..., Any],
     jvp: Callable[..., Any],
     transpose: Callable[..., Any],
+    is_fixed: Callable[[dict[str, Any]], bool],
 ) -> Any:
     """Returns a new multiple-result primitive that calls its parameter `jaxpr`, with all of its rules registered.
 
     `abstract_eval` returns the abstract results and the effects; `lower` is a plain JAX function of the
     primitive's inputs and parameters, traced into place. Its parameter `stays` says whether the program around is
     for one device and for this process: it is not when it is exported. `batch` is told the `size` of the mapped
-    axis and which mesh axes it is `spread_over`, None for none.
+    axis and which mesh axes it is `spread_over`, None for none. Where `is_fixed` says no of the parameters, a call may
+    lose results that nobody uses, with all that is only for them.
     """
     primitive = _core.Primitive(name)
     primitive.multiple_results = True
@@ -335,9 +345,27 @@ def new_primitive(
         checked, out_tree, _ = _checkify.jaxpr_to_checkify_jaxpr(*context, jaxpr, enabled, tree, *types)
         return jax.tree.unflatten(out_tree, primitive.bind(*told, *args, jaxpr=checked, **params))
 
+    def drop_unused(used: Sequence[bool], eqn: Any) -> tuple[list[bool], Any]:
+        if eqn.effects or all(used) or is_fixed(eqn.params):
+            return [True] * len(eqn.invars), eqn
+        if not any(used):
+            return [False] * len(eqn.invars), None
+        jaxpr, kept = _with_used(eqn.params["jaxpr"], tuple(used))
+        inputs, outputs = (
+            [v for v, on in zip(vs, ons, strict=True) if on] for vs, ons in ((eqn.invars, kept), (eqn.outvars, used))
+        )
+        return list(kept), eqn.replace(invars=inputs, outvars=outputs, params={**eqn.params, "jaxpr": jaxpr})
+
     _mlir.register_lowering(primitive, lower_in_context)
+    _pe.dce_rules[primitive] = drop_unused
     _checkify.error_checks[primitive] = check
     return primitive
+
+
+@functools.lru_cache(maxsize=512)
+def _with_used(closed: Any, used: tuple[bool, ...]) -> tuple[Any, tuple[bool, ...]]:
+    jaxpr, kept = _pe.dce_jaxpr(closed.jaxpr, list(used))
+    return ClosedJaxpr(jaxpr, closed.consts), tuple(kept)
 
 
 def _stays(module: Any) -> bool:

@@ -189,7 +189,7 @@ class LimitedFunction:
         if (
             not compat.has_known_sizes(closed)
             or self._spec.without_search(closed) is not None
-            or stays_in_place(closed, self._spec.limit_bytes)
+            or stays_in_place(traced, self._spec.limit_bytes)
         ):
             return self._plain(*args, **kwargs)
         leaves = jax.tree.leaves(self._statics.split(args, kwargs)[0])

@@ -34,7 +34,6 @@ def call_spliced(traced: Any, leaves: Sequence[Any], spec: Spec) -> list[Any]:
       traced: JAX's trace of the function; what it closes over becomes arguments of the call.
       leaves: arrays or tracers, one for each input of the trace.
       spec: the limit or plan.
-
     """
     jaxpr = _without_consts(traced.jaxpr)
     closed_over = (*traced.jaxpr.consts, *compat.lifted_constants(traced))
@@ -49,23 +48,25 @@ def _placed(xs: Sequence[Any], shardings: Sequence[Any]) -> list[Any]:
     return [x if s is None else jax.lax.with_sharding_constraint(x, s) for x, s in pairs]
 
 
-def stays_in_place(closed: Any, limit_bytes: int | None) -> bool:
+def stays_in_place(traced: Any, limit_bytes: int | None) -> bool:
     """Tells whether a program can only run as a part of the one around it, and is sure to fit so.
 
     It is if all its values, their tangents and their cotangents together take less than the limit, as often as an
     axis that it uses has places.
 
     Args:
-      closed: the program, as a closed jaxpr.
+      traced: JAX's trace of the program.
       limit_bytes: the limit.
 
     Raises:
       ArgumentError: it is not sure to fit, and it uses a mapped axis of a transformation around it, or is checked for
-        such.
+        such, or it uses refs of the program around it.
     """
+    closed = traced.jaxpr
     sizes = compat.axis_sizes(closed)
+    has_refs = compat.has_refs(traced)
     is_checked = any(compat.varying_axes(aval) for aval in closed.in_avals)
-    if not sizes and not is_checked:
+    if not sizes and not is_checked and not has_refs:
         return False
     if limit_bytes is not None and 3 * math.prod(sizes.values()) * all_values_bytes(closed) < limit_bytes:
         return True
@@ -73,6 +74,11 @@ def stays_in_place(closed: Any, limit_bytes: int | None) -> bool:
         raise ArgumentError(
             f"the function uses the axis {', '.join(sizes)} of a transformation around it (as lax.psum does), which "
             "one program by itself does not have. Put memline around that transformation instead of inside it."
+        )
+    if has_refs:
+        raise ArgumentError(
+            "the function uses refs of the program around it, which one program by itself does not have. Put memline "
+            "around that program instead of inside it."
         )
     raise ArgumentError("inside jax.shard_map memline needs check_vma=False: pass that to jax.shard_map.")
 
@@ -255,4 +261,5 @@ memline_call_p = compat.new_primitive(
     batch=_batch,
     jvp=_jvp,
     transpose=_transpose,
+    is_fixed=lambda params: params["spec"].plan is not None,  # a plan is for the program as it was
 )
