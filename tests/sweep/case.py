@@ -31,6 +31,8 @@ class Outcome:
     why: str = ""
     finite: float = 1.0
     """The share of plain `jit`'s results that are finite numbers."""
+    memory: float = 1.0
+    """The temporaries under the limit, as a share of those of plain `jit`; 1 where that has none."""
 
     @property
     def bad(self) -> bool:
@@ -64,7 +66,10 @@ def _judge(case: str, program: Program, how: dict[str, Any]) -> Outcome:
     why = differences(found, expected, lambda: _referees(program))
     if why is not None:
         return Outcome(case, "wrong", f"{why}; {[str(m) for m in plan.moves]}", share)
-    return Outcome(case, "split" if plan.moves else "whole", finite=share)
+    assert plan.compiled_peak_bytes is not None
+    temp_bytes = peak.total_bytes - fixed_bytes
+    memory = (plan.compiled_peak_bytes - fixed_bytes) / temp_bytes if temp_bytes else 1.0
+    return Outcome(case, "split" if plan.moves else "whole", finite=share, memory=memory)
 
 
 def _under(program: Program, limit_bytes: int, how: dict[str, Any]) -> tuple[memline.Plan, Any]:

@@ -9,8 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_ROUNDINGS = 60
-"""Units in the last place, of the largest element of a result, that sums in another order may differ by."""
+_ROUNDINGS, _NARROW_ROUNDINGS = 60, 4
+"""Units in the last place, of the largest element of a result, that sums in another order may differ by.
+
+The second is for types of 16 bits and less, of which 60 units are half the number: what is not as near as that is
+left to the referees.
+"""
 
 Referee = Callable[[], list[Any]]
 """Computes results of the same program, differently rounded: in float64, nudged, op by op."""
@@ -80,7 +84,9 @@ def _apart(x: np.ndarray, y: np.ndarray, dtype: Any, others: list[np.ndarray] | 
     with np.errstate(invalid="ignore", over="ignore"):
         finite = np.abs(y[np.isfinite(y)])
         scale = float(finite.max(initial=0.0))
-        allowed = np.full(x.shape, _ROUNDINGS * float(jnp.finfo(dtype).eps) * scale + float(jnp.finfo(dtype).tiny))
+        info = jnp.finfo(dtype)
+        roundings = _ROUNDINGS if info.bits >= 32 else _NARROW_ROUNDINGS
+        allowed = np.full(x.shape, roundings * float(info.eps) * scale + float(info.tiny))
         unsure = np.zeros(x.shape, bool)
         for other in others or []:
             spread = np.abs(other - y)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import fnmatch
 import gc
 import time
+import zlib
 from collections import Counter
 
 import jax
+import numpy as np
 
 from tests.sweep.case import Outcome, judge
-from tests.sweep.draw import Drawn, Refusal, draws
+from tests.sweep.call import Drawn
+from tests.sweep.draw import Refusal, draws
 from tests.sweep.names import functions
 from tests.sweep.programs import programs, with_gradient
 
 _CLEAR_AFTER = 60  # programs, before JAX's caches of them fill the memory
+ANY = -1
+"""The turn that is another for each call."""
 
 
 def drawn(seed: int, pattern: str = "*") -> list[Drawn | Refusal]:
@@ -36,6 +41,8 @@ def run(each: Drawn, seed: int, turn: int | None = None) -> list[Outcome]:
     with jax.enable_x64(each.wide):
         plain = programs(each, seed)
         gradients = [g for g in map(with_gradient, plain) if g is not None]
+        if turn == ANY:
+            turn = int(np.random.default_rng([seed, zlib.crc32(str(each).encode())]).integers(6))
         if turn is None:
             return [judge(f"{each} {program.name}", program) for program in (*plain, *gradients)]
         chosen = gradients if turn % 2 == 0 and gradients else plain
@@ -54,12 +61,13 @@ def sweep(seed: int, pattern: str, turn: int | None, part: tuple[int, int]) -> i
     Args:
       seed: 0 draws each function in all its ways, others in one with other number types.
       pattern: which functions, by name.
-      turn: runs one program of each call instead of all, another for each number from 0.
+      turn: runs one program of each call instead of all, another for each number from 0, or a drawn one for `ANY`.
       part: (k, n) runs the k-th of n equal parts.
     """
     counts: Counter[str] = Counter()
     refusals = []
-    began, since = time.monotonic(), 0
+    began = last = time.monotonic()
+    since = 0
     bad: list[Outcome] = []
     for index, each in enumerate(drawn(seed, pattern)):
         if isinstance(each, Refusal):
@@ -71,8 +79,12 @@ def sweep(seed: int, pattern: str, turn: int | None, part: tuple[int, int]) -> i
         for outcome in run(each, seed, turn):
             since += 1
             counts[outcome.verdict] += 1
+            counts["with less than plain jit's temporaries"] += outcome.memory < 1
             weak = f" ({outcome.finite:.0%} finite)" if outcome.finite < 0.5 else ""
-            print(f"{outcome.verdict:<11} {outcome.case}{weak} {outcome.why}".rstrip(), flush=True)
+            now = time.monotonic()
+            told = f"{outcome.verdict:<11} {outcome.memory:4.2f} {now - last:4.1f} s {outcome.case}{weak} {outcome.why}"
+            last = now
+            print(told.rstrip(), flush=True)
             bad.extend([outcome] if outcome.bad else [])
         if since >= _CLEAR_AFTER:
             jax.clear_caches()

@@ -18,7 +18,8 @@ from memline.ir.graph import Op
 from memline.rules import table
 from tests.rules.harness import check
 from tests.sweep.arrays import SMALL, sample
-from tests.sweep.draw import Drawn, Refusal
+from tests.sweep.call import Drawn
+from tests.sweep.draw import Refusal
 from tests.sweep.programs import Program, with_gradient
 from tests.sweep.report import drawn
 

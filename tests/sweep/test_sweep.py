@@ -20,7 +20,8 @@ from tests.sweep.arrays import LARGE, SMALL, Spec, dyadic, made_inside, sample
 from tests.sweep.case import judge
 from tests.sweep.chosen import CHOSEN, ONCE_WRONG, UNREACHED
 from tests.sweep.compare import differences
-from tests.sweep.draw import Drawn, Refusal, draws
+from tests.sweep.call import Drawn
+from tests.sweep.draw import Refusal, draws
 from tests.sweep.names import functions
 from tests.sweep.programs import Program, programs, with_gradient
 from tests.sweep.report import run
@@ -88,11 +89,22 @@ class TestDrawing:
         assert refused == {name: why for name, why in UNDRAWN.items() if name in FUNCTIONS}
         assert len(FUNCTIONS) > 900
 
-    def test_other_seeds_draw_other_types(self) -> None:
+    def test_other_seeds_draw_other_types_and_sizes(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = [draws("numpy.add", FUNCTIONS["numpy.add"], seed) for seed in range(1, 7)]
-        assert len({str(each) for drawn in found if not isinstance(drawn, Refusal) for each in drawn}) > 2
+        calls = [each for drawn in found if not isinstance(drawn, Refusal) for each in drawn]
+        assert len({str(each.specs) for each in calls}) > 2
+        assert len({each.large for each in calls}) > 2
+
+    def test_other_seeds_draw_keywords_and_weak_types(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sums = [draws("numpy.sum", FUNCTIONS["numpy.sum"], seed) for seed in range(1, 7)]
+            fulls = [draws("numpy.full", FUNCTIONS["numpy.full"], seed) for seed in range(1, 7)]
+        given = {name for drawn in sums if not isinstance(drawn, Refusal) for each in drawn for name, _ in each.keywords}
+        assert given >= {"axis", "keepdims"}
+        assert any(s.weak for drawn in fulls if not isinstance(drawn, Refusal) for each in drawn for s in each.specs)
 
     @pytest.mark.parametrize("kind", ["x", "+", "u", "v", "w", "r", "N", "i", "j", "B", "b", "c"])
     def test_arrays_made_inside_are_like_those_that_are_drawn(self, kind: str) -> None:
@@ -154,6 +166,11 @@ class TestComparing:
         assert self.wrong(x * np.float32(1.001), x, x)
         assert self.wrong(x.astype(np.float16), x, x)
         assert not self.wrong(x * np.float32(1.001), x, x * np.float32(1.0005)), "no better known than that"
+
+    def test_narrow_floats_are_not_judged_by_their_many_roundings(self) -> None:
+        x = self.numbers.astype(jnp.bfloat16)
+        assert not self.wrong(x * jnp.bfloat16(1.008), x, x)
+        assert self.wrong(x * jnp.bfloat16(1.1), x, x)
 
     def test_nans_and_infinities(self) -> None:
         x = self.numbers.copy()
