@@ -34,7 +34,9 @@ class Drawn:
     def __str__(self) -> str:
         kinds = ", ".join(map(str, self.specs))
         more = "".join(f", {name}={value}" for name, value in self.keywords)
-        sizes = "" if self.large == tuple(LARGE.items()) else f" {_told(self.large)}, {_told(self.small)} x {self.batch}"
+        sizes = (
+            "" if self.large == tuple(LARGE.items()) else f" {_told(self.large)}, {_told(self.small)} x {self.batch}"
+        )
         return f"{self.name}#{self.number}({kinds}{more}){sizes}"
 
     @property
@@ -49,7 +51,9 @@ def _told(sizes: tuple[tuple[str, int], ...]) -> str:
 
 def fails(drawn: Drawn) -> str | None:
     """Tells why a call cannot be traced, or None."""
-    return _fails(drawn, dict(drawn.small)) or (None if drawn.large == tuple(LARGE.items()) else _fails(drawn, dict(drawn.large)))
+    return _fails(drawn, dict(drawn.small)) or (
+        None if drawn.large == tuple(LARGE.items()) else _fails(drawn, dict(drawn.large))
+    )
 
 
 def _fails(drawn: Drawn, sizes: Mapping[str, int]) -> str | None:

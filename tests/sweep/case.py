@@ -63,7 +63,7 @@ def _judge(case: str, program: Program, how: dict[str, Any]) -> Outcome:
         return Outcome(case, "floor", f"asked again for its floor: {_text(error)}", share)
     except Exception as error:
         return Outcome(case, "error", _text(error), share)
-    why = differences(found, expected, lambda: _referees(program))
+    why = differences(found, expected, lambda: referees(program))
     if why is not None:
         return Outcome(case, "wrong", f"{why}; {[str(m) for m in plan.moves]}", share)
     assert plan.compiled_peak_bytes is not None
@@ -97,7 +97,7 @@ def _run(program: Program, limit_bytes: int, how: dict[str, Any]) -> tuple[memli
     return plan, found
 
 
-def _referees(program: Program) -> list[Any]:
+def referees(program: Program) -> list[Any]:
     """Returns the results of the same program with other roundings."""
     # Op by op too: inside a program the compiler leaves out roundings to bfloat16 and float16 where it can.
     # And without the library that takes maxima of rows: it leaves out NaNs, which NumPy and memline do not.

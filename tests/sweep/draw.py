@@ -27,6 +27,8 @@ _OF_DISTRIBUTIONS = {
     "x": "u n d", "q": "u n d", "p": "u d", "k": "i n d", "loc": "v d", "c": "u d",
     "a": "+ d", "b": "+ d", "df": "w d", "n": "w d", "mu": "+ d", "scale": "+ d", "beta": "+ d", "kappa": "+ d",
 }  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Refusal:
     """A function that could not be drawn, and why."""

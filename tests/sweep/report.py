@@ -5,8 +5,10 @@ from __future__ import annotations
 import fnmatch
 import gc
 import time
+import warnings
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -22,14 +24,15 @@ ANY = -1
 """The turn that is another for each call."""
 
 
-def drawn(seed: int, pattern: str = "*") -> list[Drawn | Refusal]:
-    """Returns what could be drawn of the functions whose names match, and what could not."""
-    found: list[Drawn | Refusal] = []
-    for name, function in functions().items():
-        if fnmatch.fnmatch(name, pattern):
+def drawn(seed: int, pattern: str = "*", part: tuple[int, int] = (0, 1)) -> Iterator[Drawn | Refusal]:
+    """Yields what could be drawn of the functions whose names match, and what could not, of the k-th of n parts."""
+    k, n = part
+    matching = [(name, function) for name, function in functions().items() if fnmatch.fnmatch(name, pattern)]
+    for name, function in matching[k::n]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of plain JAX, on types that it casts
             made = draws(name, function, seed)
-            found.extend(made if isinstance(made, list) else [made])
-    return found
+        yield from made if isinstance(made, list) else [made]
 
 
 def run(each: Drawn, seed: int, turn: int | None = None) -> list[Outcome]:
@@ -62,18 +65,16 @@ def sweep(seed: int, pattern: str, turn: int | None, part: tuple[int, int]) -> i
       seed: 0 draws each function in all its ways, others in one with other number types.
       pattern: which functions, by name.
       turn: runs one program of each call instead of all, another for each number from 0, or a drawn one for `ANY`.
-      part: (k, n) runs the k-th of n equal parts.
+      part: (k, n) runs the k-th of n equal parts of the functions.
     """
     counts: Counter[str] = Counter()
     refusals = []
     began = last = time.monotonic()
     since = 0
     bad: list[Outcome] = []
-    for index, each in enumerate(drawn(seed, pattern)):
+    for each in drawn(seed, pattern, part):
         if isinstance(each, Refusal):
             refusals.append(each)
-            continue
-        if index % part[1] != part[0]:
             continue
         counts["calls drawn"] += 1
         for outcome in run(each, seed, turn):

@@ -102,7 +102,9 @@ class TestDrawing:
             warnings.simplefilter("ignore")
             sums = [draws("numpy.sum", FUNCTIONS["numpy.sum"], seed) for seed in range(1, 7)]
             fulls = [draws("numpy.full", FUNCTIONS["numpy.full"], seed) for seed in range(1, 7)]
-        given = {name for drawn in sums if not isinstance(drawn, Refusal) for each in drawn for name, _ in each.keywords}
+        given = {
+            name for drawn in sums if not isinstance(drawn, Refusal) for each in drawn for name, _ in each.keywords
+        }
         assert given >= {"axis", "keepdims"}
         assert any(s.weak for drawn in fulls if not isinstance(drawn, Refusal) for each in drawn for s in each.specs)
 
@@ -171,6 +173,12 @@ class TestComparing:
         x = self.numbers.astype(jnp.bfloat16)
         assert not self.wrong(x * jnp.bfloat16(1.008), x, x)
         assert self.wrong(x * jnp.bfloat16(1.1), x, x)
+
+    def test_a_sum_that_may_overflow_may_be_no_number(self) -> None:
+        x = np.array([0.0, 96.0], jnp.float8_e4m3fn)
+        y = np.array([0.0, np.nan], jnp.float8_e4m3fn)
+        assert not self.wrong(y, x, np.array([0.0, 400.0], np.float32))
+        assert self.wrong(y, x, np.array([0.0, 97.0], np.float32))
 
     def test_nans_and_infinities(self) -> None:
         x = self.numbers.copy()
