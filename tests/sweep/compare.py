@@ -98,6 +98,6 @@ def _apart(x: np.ndarray, y: np.ndarray, dtype: Any, others: list[np.ndarray] | 
             widest = max((float(s[np.isfinite(s)].max(initial=0.0)) for s in spreads), default=0.0)
             allowed = allowed + 4.0 * widest
             # A sum so uncertain that it may be over the largest number of its type may be no number in another order.
-            unsure |= np.abs(y) + allowed > float(info.max)
+            unsure |= np.isfinite(y) & (np.abs(y) + allowed > float(info.max))
         near = np.abs(x - y) <= allowed
     return ~(same | near | unsure)

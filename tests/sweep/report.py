@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from tests.sweep.case import Outcome, judge
 from tests.sweep.call import Drawn
+from tests.sweep.case import Outcome, judge
 from tests.sweep.draw import Refusal, draws
 from tests.sweep.names import functions
 from tests.sweep.programs import programs, with_gradient

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -13,18 +14,19 @@ import pytest
 
 from memline.ir.graph import Graph, Op
 from memline.ir.trace import trace
-from memline.rules import table
+from memline.rules import folds, table
 from memline.rules.elementwise import CHEAP, COSTLY
 from tests.sweep import case as judging
 from tests.sweep.arrays import LARGE, SMALL, Spec, dyadic, made_inside, sample
+from tests.sweep.call import Drawn
 from tests.sweep.case import judge
 from tests.sweep.chosen import CHOSEN, ONCE_WRONG, UNREACHED
 from tests.sweep.compare import differences
-from tests.sweep.call import Drawn
 from tests.sweep.draw import Refusal, draws
 from tests.sweep.names import functions
 from tests.sweep.programs import Program, programs, with_gradient
 from tests.sweep.report import run
+from tests.sweep.splits import drawn_splits, judge_splits
 from tests.sweep.undrawn import UNDRAWN
 
 FUNCTIONS = functions()
@@ -49,7 +51,7 @@ class TestChosenCalls:
     def test_same_results_under_a_limit(self, call: str) -> None:
         for outcome in run(drawn(call), 0, turn=zlib.crc32(call.encode()) % 4):
             assert not outcome.bad, outcome
-            assert outcome.verdict in ("split", "whole"), outcome
+            assert outcome.verdict in ("split", "rewritten", "whole"), outcome
             assert outcome.finite > 0, "there is nothing to compare"
         jax.clear_caches()
 
@@ -152,6 +154,23 @@ class TestJudging:
             raise TypeError("no such thing")
 
         assert judge("none", Program("none", fails, (jnp.ones(3),))).verdict == "plain fails"
+
+
+class TestSplitting:
+    def test_a_fold_that_is_wrong_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The planner splits the same program along other axes only."""
+        right = folds.fold_named("argmax")
+        wrong = replace(right, step=lambda op, start, accs, xs: right.step(op, 0 * start, accs, xs))
+        found = next(p for p in programs(drawn("lax.argmax#0"), 0) if p.name == "made")
+        assert judge_splits("argmax", found, np.random.default_rng(0)).verdict == "split"
+        monkeypatch.setitem(folds._folds, "argmax", wrong)
+        assert judge_splits("argmax", found, np.random.default_rng(0)).verdict == "wrong"
+        assert judge("argmax", found).verdict == "whole"
+
+    def test_splits_of_a_program_are_unlike(self) -> None:
+        made = drawn_splits(program(), np.random.default_rng(0))
+        assert len(made) > 2
+        assert len({moves for moves, _ in made}) == len(made)
 
 
 class TestComparing:
