@@ -14,6 +14,7 @@ import memline
 from memline.verify.compiled import compiled_peak
 from tests.sweep.compare import differences, finite_share
 from tests.sweep.programs import Program
+from tests.sweep.reordered import reordered
 
 _QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 """Compiles in half the time, but rounds one value differently in two places of a program; then nothing is quick."""
@@ -129,6 +130,8 @@ def referees(program: Program) -> list[Any]:
         program.fun(*program.args),
         jax.jit(program.fun, compiler_options=_NO_LIBRARY)(*program.args),
     ]
+    for strides in ((2, 3), (3, 1, 2)):
+        found.append(jax.jit(reordered(program.fun, strides), compiler_options=_QUICK)(*program.args))
     nudged = jax.tree.map(_nudged, program.args)
     found.append(jax.jit(program.fun, compiler_options=_QUICK)(*nudged))
     try:

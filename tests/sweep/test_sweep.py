@@ -25,6 +25,7 @@ from tests.sweep.compare import differences
 from tests.sweep.draw import Refusal, draws
 from tests.sweep.names import functions
 from tests.sweep.programs import Program, programs, with_gradient
+from tests.sweep.reordered import reordered
 from tests.sweep.report import run
 from tests.sweep.splits import drawn_splits, judge_splits
 from tests.sweep.undrawn import UNDRAWN
@@ -171,6 +172,23 @@ class TestSplitting:
         made = drawn_splits(program(), np.random.default_rng(0))
         assert len(made) > 2
         assert len({moves for moves, _ in made}) == len(made)
+
+
+class TestReordered:
+    @pytest.mark.parametrize("call", ["nn.softmax#0", "numpy.matmul#0", "numpy.var#1"])
+    def test_it_computes_the_same_in_another_order(self, call: str) -> None:
+        each = with_gradient(next(p for p in programs(drawn(call), 0) if p.name == "alone"))
+        assert each is not None
+        one, other = (jax.tree.leaves(fun(*each.args)) for fun in (each.fun, reordered(each.fun, (3,))))
+        assert any((a != b).any() for a, b in zip(one, other, strict=True))
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * max(1.0, float(abs(a).max())))
+
+    def test_sums_that_cancel_are_no_fault(self) -> None:
+        """The gradient by what `lax.pad` pads with is a difference of two sums, and exactly 0 in the order written."""
+        each = with_gradient(next(p for p in programs(drawn("lax.pad#1"), 0) if p.name == "alone"))
+        assert each is not None
+        assert not judge("pad", each).bad
 
 
 class TestComparing:
