@@ -132,7 +132,8 @@ def made_inside(spec: Spec, vectors: Any) -> Any:
     The vectors hold multiples of 1/256, so that no rounding makes a difference between one program and another.
     """
     make, dtype = ELEMENTWISE[spec.kind]
-    return make(outer_fraction(vectors), jnp).astype(spec.dtype or dtype)
+    t = outer_fraction(vectors)
+    return make(t.astype(np.float64) if spec.wide else t, jnp).astype(spec.dtype or dtype)
 
 
 def outer_fraction(vectors: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 import memline
 from memline.verify.compiled import compiled_peak
-from tests.sweep.compare import differences, finite_share
+from tests.sweep.compare import coarsest, differences, finite_share
 from tests.sweep.programs import Program
 from tests.sweep.reordered import reordered
 
@@ -52,7 +52,8 @@ def judge(case: str, program: Program) -> Outcome:
 
 def _judge(case: str, program: Program, how: dict[str, Any]) -> Outcome:
     try:
-        plain = jax.jit(program.fun, compiler_options=how).lower(*program.args).compile()
+        traced = jax.jit(program.fun, compiler_options=how).trace(*program.args)
+        plain = traced.lower().compile()
         expected = plain(*program.args)
         jax.block_until_ready(expected)
     except Exception as error:  # then memline has nothing to be like
@@ -66,7 +67,7 @@ def _judge(case: str, program: Program, how: dict[str, Any]) -> Outcome:
         return Outcome(case, "floor", f"asked again for its floor: {_text(error)}", share)
     except Exception as error:
         return Outcome(case, "error", _text(error), share)
-    why = differences(found, expected, lambda: referees(program))
+    why = differences(found, expected, lambda: referees(program), coarsest(traced.jaxpr.jaxpr))
     if why is not None:
         return Outcome(case, "wrong", f"{why}; {[str(m) for m in plan.moves]}", share)
     assert plan.compiled_peak_bytes is not None

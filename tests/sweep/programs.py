@@ -133,7 +133,9 @@ def _weighed(y: Any) -> Any:
     """Returns a sum of a result with unlike weights: the gradient of a plain sum is often zero."""
     if not jnp.issubdtype(y.dtype, np.inexact):
         return jnp.float32(0.0)
-    weights = jnp.float32(1.0)
+    y = jnp.real(y)
+    dtype = y.dtype if y.dtype == np.float64 else np.dtype(np.float32)
+    weights = jnp.ones((), dtype)
     for axis in range(y.ndim):
-        weights = weights + 0.5 * jnp.cos(jax.lax.broadcasted_iota(jnp.float32, y.shape, axis) + axis)
-    return (jnp.real(y).astype(jnp.float32) * weights).sum()
+        weights = weights + 0.5 * jnp.cos(jax.lax.broadcasted_iota(dtype, y.shape, axis) + axis)
+    return (y.astype(dtype) * weights).sum()

@@ -27,7 +27,7 @@ from memline.plan.moves import Keep, Move, SplitAxis
 from memline.planning import prepared_graph
 from tests.sweep.call import Drawn
 from tests.sweep.case import Outcome, referees
-from tests.sweep.compare import differences
+from tests.sweep.compare import coarsest, differences
 from tests.sweep.draw import Refusal
 from tests.sweep.programs import Program, programs, with_gradient
 from tests.sweep.report import drawn
@@ -101,6 +101,7 @@ def _wrong(
     program: Program, made: list[tuple[tuple[Move, ...], Graph]], expected: Any, how: dict[str, Any]
 ) -> str | None:
     leaves = jax.tree.leaves(program.args)
+    unit = coarsest(jax.make_jaxpr(program.fun)(*program.args).jaxpr)
 
     def compute(*leaves: Any) -> list[list[Any]]:
         return [evaluate(graph, leaves) for _, graph in made]
@@ -109,7 +110,9 @@ def _wrong(
     if how != _QUICK:
         expected = jax.jit(program.fun, compiler_options=how)(*program.args)
     for (moves, _), results in zip(made, found, strict=True):
-        why = differences(results, jax.tree.leaves(expected), lambda: list(map(jax.tree.leaves, referees(program))))
+        why = differences(
+            results, jax.tree.leaves(expected), lambda: list(map(jax.tree.leaves, referees(program))), unit
+        )
         if why is not None:
             return f"{why}; {[str(m) for m in moves]}"
     return None
