@@ -27,7 +27,7 @@ from tests.sweep.names import functions
 from tests.sweep.programs import Program, programs, with_gradient
 from tests.sweep.reordered import reordered
 from tests.sweep.report import run
-from tests.sweep.splits import drawn_splits, judge_splits
+from tests.sweep.splits import drawn_splits, judge_splits, outcomes
 from tests.sweep.undrawn import UNDRAWN
 
 FUNCTIONS = functions()
@@ -167,6 +167,12 @@ class TestSplitting:
         monkeypatch.setitem(folds._folds, "argmax", wrong)
         assert judge_splits("argmax", found, np.random.default_rng(0)).verdict == "wrong"
         assert judge("argmax", found).verdict == "whole"
+
+    @pytest.mark.parametrize("call", ["lax.scatter_add#1", "lax.reduce_window#1", "numpy.cumsum#0", "lax.sort#2"])
+    def test_same_results_split_in_drawn_ways(self, call: str) -> None:
+        found = list(outcomes(drawn(call), 1))
+        assert not [outcome for outcome in found if outcome.bad]
+        assert "split" in {outcome.verdict for outcome in found}
 
     def test_splits_of_a_program_are_unlike(self) -> None:
         made = drawn_splits(program(), np.random.default_rng(0))
