@@ -6,7 +6,7 @@ that a program can make a big array of them from two short vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 SMALL = {"n": 5, "m": 4, "d": 3, "e": 2}
 LARGE = {"n": 37, "m": 28, "d": 18, "e": 6}
+_WIDE = {np.dtype(name) for name in ("float64", "complex128", "int64", "uint64")}
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,12 @@ class Spec:
     kind: str
     axes: tuple[str, ...]
     dtype: Any = None
+    weak: bool = False
+    """Whether its type yields to others', as that of a Python number does; for arguments without axes."""
+
+    def __str__(self) -> str:
+        dtype = f":{np.dtype(self.dtype)}" if self.dtype else ":weak" if self.weak else ""
+        return f"{self.kind}[{', '.join(self.axes)}]{dtype}"
 
     @classmethod
     def parse(cls, text: str) -> Spec:
@@ -32,7 +39,7 @@ class Spec:
         kind, *axes = text.split()
         return cls(kind, tuple(axes))
 
-    def shape(self, sizes: dict[str, int]) -> tuple[int, ...]:
+    def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         return tuple(sizes[a] if a in sizes else int(a) for a in self.axes)
 
     @property
@@ -41,9 +48,9 @@ class Spec:
         return self.kind in ELEMENTWISE
 
     @property
-    def takes_dtypes(self) -> bool:
-        """Whether the kind makes sense in other number types than its own."""
-        return self.kind in "x+urv"
+    def wide(self) -> bool:
+        """Whether it needs 64-bit types."""
+        return self.dtype is not None and np.dtype(self.dtype) in _WIDE
 
 
 def _real(t: Any, xp: Any) -> Any:
@@ -102,7 +109,7 @@ _DISCRETE = "rijBbpo"
 """Kinds of which a mean of two is of another kind, or has no ties any more."""
 
 
-def sample(spec: Spec, sizes: dict[str, int], rng: np.random.Generator) -> Any:
+def sample(spec: Spec, sizes: Mapping[str, int], rng: np.random.Generator) -> Any:
     """Draws an array of a kind; `k` is a PRNG key."""
     shape = spec.shape(sizes)
     if spec.kind == "k":
@@ -114,6 +121,8 @@ def sample(spec: Spec, sizes: dict[str, int], rng: np.random.Generator) -> Any:
     else:
         draw, dtype = _WHOLE[spec.kind]
         numbers = draw(rng, shape)
+    if spec.weak and dtype in (np.float32, np.int32):  # from a Python number, whose type is weak
+        return jnp.asarray(np.asarray(numbers, dtype).item())
     return jnp.asarray(np.asarray(numbers), spec.dtype or dtype)
 
 
@@ -123,7 +132,8 @@ def made_inside(spec: Spec, vectors: Any) -> Any:
     The vectors hold multiples of 1/256, so that no rounding makes a difference between one program and another.
     """
     make, dtype = ELEMENTWISE[spec.kind]
-    return make(outer_fraction(vectors), jnp).astype(spec.dtype or dtype)
+    t = outer_fraction(vectors)
+    return make(t.astype(np.float64) if spec.wide else t, jnp).astype(spec.dtype or dtype)
 
 
 def outer_fraction(vectors: Any) -> Any:

@@ -12,12 +12,15 @@ import numpy as np
 
 import memline
 from memline.verify.compiled import compiled_peak
-from tests.sweep.compare import differences, finite_share
+from tests.sweep.compare import coarsest, differences, finite_share
 from tests.sweep.programs import Program
+from tests.sweep.reordered import reordered
 
 _QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 """Compiles in half the time, but rounds one value differently in two places of a program; then nothing is quick."""
 _NO_LIBRARY: dict[str, Any] = {"xla_cpu_experimental_ynn_fusion_type": ""} if jax.default_backend() == "cpu" else {}
+_LEAST_TEMPORARIES = 2048
+"""Bytes: a program with less has no big intermediate."""
 _OPTIONS = memline.Options(max_compiles=2)
 
 
@@ -27,10 +30,12 @@ class Outcome:
 
     case: str
     verdict: str
-    """``split``, ``whole`` (no plan helps), ``plain fails``, or what is wrong: ``wrong``, ``error``, ``floor``."""
+    """``split``, ``rewritten``, ``whole`` (no plan helps), ``plain fails``, or bad: ``wrong``, ``error``, ``floor``."""
     why: str = ""
     finite: float = 1.0
     """The share of plain `jit`'s results that are finite numbers."""
+    memory: float = 1.0
+    """The temporaries under the limit, as a share of those of plain `jit`; 1 where that has none."""
 
     @property
     def bad(self) -> bool:
@@ -47,7 +52,8 @@ def judge(case: str, program: Program) -> Outcome:
 
 def _judge(case: str, program: Program, how: dict[str, Any]) -> Outcome:
     try:
-        plain = jax.jit(program.fun, compiler_options=how).lower(*program.args).compile()
+        traced = jax.jit(program.fun, compiler_options=how).trace(*program.args)
+        plain = traced.lower().compile()
         expected = plain(*program.args)
         jax.block_until_ready(expected)
     except Exception as error:  # then memline has nothing to be like
@@ -56,15 +62,39 @@ def _judge(case: str, program: Program, how: dict[str, Any]) -> Outcome:
     fixed_bytes = peak.argument_bytes + peak.output_bytes
     share = finite_share(expected)
     try:
-        plan, found = _under(program, fixed_bytes + (peak.total_bytes - fixed_bytes) // 3, how)
+        plan, found = _forced(program, fixed_bytes, peak.total_bytes, how)
     except memline.MemoryLimitError as error:
         return Outcome(case, "floor", f"asked again for its floor: {_text(error)}", share)
     except Exception as error:
         return Outcome(case, "error", _text(error), share)
-    why = differences(found, expected, lambda: _referees(program))
+    why = differences(found, expected, lambda: referees(program), coarsest(traced.jaxpr.jaxpr))
     if why is not None:
         return Outcome(case, "wrong", f"{why}; {[str(m) for m in plan.moves]}", share)
-    return Outcome(case, "split" if plan.moves else "whole", finite=share)
+    assert plan.compiled_peak_bytes is not None
+    temp_bytes = peak.total_bytes - fixed_bytes
+    memory = (plan.compiled_peak_bytes - fixed_bytes) / temp_bytes if temp_bytes else 1.0
+    return Outcome(case, _kind(plan), finite=share, memory=memory)
+
+
+def _kind(plan: memline.Plan) -> str:
+    if any(isinstance(move, memline.SplitAxis) for move in plan.moves):
+        return "split"
+    return "rewritten" if any(isinstance(move, memline.Rewrite) for move in plan.moves) else "whole"
+
+
+def _forced(program: Program, fixed_bytes: int, plain_bytes: int, how: dict[str, Any]) -> tuple[memline.Plan, Any]:
+    """Runs under a third of the temporaries of plain `jit`, and where the program fits that as written, of its own.
+
+    memline compiles without XLA's library fusions, and what takes the most in plain `jit` may then not be there.
+    """
+    plan, found = _under(program, fixed_bytes + (plain_bytes - fixed_bytes) // 3, how)
+    own_bytes = (plan.compiled_peak_bytes or 0) - fixed_bytes
+    if plan.moves or own_bytes < _LEAST_TEMPORARIES:
+        return plan, found
+    try:
+        return _run(program, fixed_bytes + own_bytes // 3, how)
+    except memline.MemoryLimitError:  # no floor allows
+        return plan, found
 
 
 def _under(program: Program, limit_bytes: int, how: dict[str, Any]) -> tuple[memline.Plan, Any]:
@@ -92,7 +122,7 @@ def _run(program: Program, limit_bytes: int, how: dict[str, Any]) -> tuple[memli
     return plan, found
 
 
-def _referees(program: Program) -> list[Any]:
+def referees(program: Program) -> list[Any]:
     """Returns the results of the same program with other roundings."""
     # Op by op too: inside a program the compiler leaves out roundings to bfloat16 and float16 where it can.
     # And without the library that takes maxima of rows: it leaves out NaNs, which NumPy and memline do not.
@@ -101,6 +131,8 @@ def _referees(program: Program) -> list[Any]:
         program.fun(*program.args),
         jax.jit(program.fun, compiler_options=_NO_LIBRARY)(*program.args),
     ]
+    for strides in ((2, 3), (3, 1, 2)):
+        found.append(jax.jit(reordered(program.fun, strides), compiler_options=_QUICK)(*program.args))
     nudged = jax.tree.map(_nudged, program.args)
     found.append(jax.jit(program.fun, compiler_options=_QUICK)(*nudged))
     try:

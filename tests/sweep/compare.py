@@ -8,16 +8,37 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core
 
-_ROUNDINGS = 60
-"""Units in the last place, of the largest element of a result, that sums in another order may differ by."""
+_ROUNDINGS, _NARROW_ROUNDINGS = 60, 4
+"""Units in the last place, of the largest element of a result, that sums in another order may differ by.
+
+The second is for types of 16 bits and less, of which 60 units are half the number: what is not as near as that is
+left to the referees.
+"""
 
 Referee = Callable[[], list[Any]]
 """Computes results of the same program, differently rounded: in float64, nudged, op by op."""
 
 
-def differences(found: Any, expected: Any, referees: Callable[[], list[Any]]) -> str | None:
+def coarsest(jaxpr: Any) -> float:
+    """Returns the largest unit of rounding of the types that a program computes in, with those inside its bodies.
+
+    A compiler leaves out roundings to narrow types where it can, in one program otherwise than in another.
+    """
+    units = [_unit(v.aval.dtype) for eqn in jaxpr.eqns for v in eqn.outvars if hasattr(v.aval, "dtype")]
+    inner = [coarsest(body) for eqn in jaxpr.eqns for body in core.jaxprs_in_params(eqn.params)]
+    return max([*units, *inner], default=0.0)
+
+
+def differences(found: Any, expected: Any, referees: Callable[[], list[Any]], unit: float = 0.0) -> str | None:
     """Returns what is wrong with `found`, or None.
+
+    Args:
+      found: the results.
+      expected: those of plain `jit`.
+      referees: computes results of the same program, differently rounded.
+      unit: the coarsest unit of rounding that the program computes with, where that is not that of the results.
 
     Shapes, dtypes and weak types must be equal, NaNs and infinities at the same places. Integers and flags
     must be equal and floats near. Where they are not, the other roundings that `referees` computes say
@@ -33,12 +54,12 @@ def differences(found: Any, expected: Any, referees: Callable[[], list[Any]]) ->
         if kind_a != kind_b:
             return f"result {index} is {kind_a}, not {kind_b}"
         x, y = _numbers(a), _numbers(b)
-        wrong = _apart(x, y, b.dtype, None)
+        wrong = _apart(x, y, b.dtype, None, unit)
         if not wrong.any():
             continue
         if others is None:
             others = [jax.tree.leaves(other) for other in referees()]
-        wrong = _apart(x, y, b.dtype, [_numbers(other[index]) for other in others])
+        wrong = _apart(x, y, b.dtype, [_numbers(other[index]) for other in others], unit)
         if wrong.any():
             place = tuple(int(k) for k in np.argwhere(wrong)[0])
             return f"result {index} at {place}: {x[place]!r}, not {y[place]!r} ({wrong.sum()} of {wrong.size} differ)"
@@ -50,6 +71,10 @@ def finite_share(results: Any) -> float:
     leaves = [_numbers(x) for x in jax.tree.leaves(results) if jnp.issubdtype(x.dtype, np.inexact)]
     total = sum(x.size for x in leaves)
     return sum(int(np.isfinite(x).sum()) for x in leaves) / total if total else 1.0
+
+
+def _unit(dtype: Any) -> float:
+    return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, np.inexact) else 0.0
 
 
 def _type(x: Any) -> Any:
@@ -67,7 +92,7 @@ def _numbers(x: Any) -> np.ndarray:
     return np.asarray(x).astype(np.int64) if x.dtype != np.bool_ else np.asarray(x)
 
 
-def _apart(x: np.ndarray, y: np.ndarray, dtype: Any, others: list[np.ndarray] | None) -> np.ndarray:
+def _apart(x: np.ndarray, y: np.ndarray, dtype: Any, others: list[np.ndarray] | None, unit: float) -> np.ndarray:
     """Returns where two arrays of numbers differ by more than they may."""
     same = (x == y) | ((x != x) & (y != y))
     if others is not None and not jnp.issubdtype(dtype, np.inexact):
@@ -80,7 +105,9 @@ def _apart(x: np.ndarray, y: np.ndarray, dtype: Any, others: list[np.ndarray] | 
     with np.errstate(invalid="ignore", over="ignore"):
         finite = np.abs(y[np.isfinite(y)])
         scale = float(finite.max(initial=0.0))
-        allowed = np.full(x.shape, _ROUNDINGS * float(jnp.finfo(dtype).eps) * scale + float(jnp.finfo(dtype).tiny))
+        info = jnp.finfo(dtype)
+        own = (_ROUNDINGS if info.bits >= 32 else _NARROW_ROUNDINGS) * float(info.eps)
+        allowed = np.full(x.shape, max(own, min(_NARROW_ROUNDINGS * unit, 0.25)) * scale + float(info.tiny))
         unsure = np.zeros(x.shape, bool)
         for other in others or []:
             spread = np.abs(other - y)
@@ -91,5 +118,7 @@ def _apart(x: np.ndarray, y: np.ndarray, dtype: Any, others: list[np.ndarray] | 
             spreads = [np.abs(other - y) for other in others]
             widest = max((float(s[np.isfinite(s)].max(initial=0.0)) for s in spreads), default=0.0)
             allowed = allowed + 4.0 * widest
+            # A sum so uncertain that it may be over the largest number of its type may be no number in another order.
+            unsure |= np.isfinite(y) & (np.abs(y) + allowed > float(info.max))
         near = np.abs(x - y) <= allowed
     return ~(same | near | unsure)

@@ -15,10 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.sweep.arrays import LARGE, SMALL, dyadic, made_inside, mixed, outer_fraction, sample
-from tests.sweep.draw import Drawn
-
-_BATCH = (24, 21)
+from tests.sweep.arrays import dyadic, made_inside, mixed, outer_fraction, sample
+from tests.sweep.call import Drawn
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,13 @@ def programs(drawn: Drawn, seed: int) -> list[Program]:
 
 
 def _alone(drawn: Drawn, rng: np.random.Generator) -> Program:
-    args = tuple(sample(spec, LARGE, rng) for spec in drawn.specs)
+    args = tuple(sample(spec, dict(drawn.large), rng) for spec in drawn.specs)
     return Program("alone", lambda *xs: _arrays(drawn.function(*xs)), args, folded=False)
 
 
 def _batched(drawn: Drawn, rng: np.random.Generator) -> Program:
-    low, high = (tuple(sample(spec, SMALL, rng) for spec in drawn.specs) for _ in range(2))
-    rows, columns = (dyadic(rng, size) for size in _BATCH)
+    low, high = (tuple(sample(spec, dict(drawn.small), rng) for spec in drawn.specs) for _ in range(2))
+    rows, columns = (dyadic(rng, size) for size in drawn.batch)
 
     def fun(rows: Any, columns: Any, low: Any, high: Any) -> Any:
         t = outer_fraction((rows, columns))
@@ -72,7 +70,7 @@ def _batched(drawn: Drawn, rng: np.random.Generator) -> Program:
 
 
 def _made(drawn: Drawn, rng: np.random.Generator) -> Program:
-    vectors = tuple(tuple(dyadic(rng, size) for size in s.shape(LARGE)) for s in drawn.specs)
+    vectors = tuple(tuple(dyadic(rng, size) for size in s.shape(dict(drawn.large))) for s in drawn.specs)
 
     def fun(vectors: Any) -> Any:
         args = [made_inside(s, v) for s, v in zip(drawn.specs, vectors, strict=True)]
@@ -120,7 +118,7 @@ def _arrays(results: Any) -> list[Any]:
 
 def _reduced(y: Any) -> Any:
     """Folds a result by sums and by extremes, along its first and second axis."""
-    if y.ndim == 0:
+    if y.ndim == 0 or y.size == 0:
         return y
     if jnp.issubdtype(y.dtype, np.floating) and y.dtype.itemsize == 1:
         y = y.astype(jnp.float32)
@@ -135,7 +133,9 @@ def _weighed(y: Any) -> Any:
     """Returns a sum of a result with unlike weights: the gradient of a plain sum is often zero."""
     if not jnp.issubdtype(y.dtype, np.inexact):
         return jnp.float32(0.0)
-    weights = jnp.float32(1.0)
+    y = jnp.real(y)
+    dtype = y.dtype if y.dtype == np.float64 else np.dtype(np.float32)
+    weights = jnp.ones((), dtype)
     for axis in range(y.ndim):
-        weights = weights + 0.5 * jnp.cos(jax.lax.broadcasted_iota(jnp.float32, y.shape, axis) + axis)
-    return (jnp.real(y).astype(jnp.float32) * weights).sum()
+        weights = weights + 0.5 * jnp.cos(jax.lax.broadcasted_iota(dtype, y.shape, axis) + axis)
+    return (y.astype(dtype) * weights).sum()

@@ -5,26 +5,34 @@ from __future__ import annotations
 import fnmatch
 import gc
 import time
+import warnings
+import zlib
 from collections import Counter
+from collections.abc import Iterator
 
 import jax
+import numpy as np
 
+from tests.sweep.call import Drawn
 from tests.sweep.case import Outcome, judge
-from tests.sweep.draw import Drawn, Refusal, draws
+from tests.sweep.draw import Refusal, draws
 from tests.sweep.names import functions
 from tests.sweep.programs import programs, with_gradient
 
 _CLEAR_AFTER = 60  # programs, before JAX's caches of them fill the memory
+ANY = -1
+"""The turn that is another for each call."""
 
 
-def drawn(seed: int, pattern: str = "*") -> list[Drawn | Refusal]:
-    """Returns what could be drawn of the functions whose names match, and what could not."""
-    found: list[Drawn | Refusal] = []
-    for name, function in functions().items():
-        if fnmatch.fnmatch(name, pattern):
+def drawn(seed: int, pattern: str = "*", part: tuple[int, int] = (0, 1)) -> Iterator[Drawn | Refusal]:
+    """Yields what could be drawn of the functions whose names match, and what could not, of the k-th of n parts."""
+    k, n = part
+    matching = [(name, function) for name, function in functions().items() if fnmatch.fnmatch(name, pattern)]
+    for name, function in matching[k::n]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of plain JAX, on types that it casts
             made = draws(name, function, seed)
-            found.extend(made if isinstance(made, list) else [made])
-    return found
+        yield from made if isinstance(made, list) else [made]
 
 
 def run(each: Drawn, seed: int, turn: int | None = None) -> list[Outcome]:
@@ -36,6 +44,8 @@ def run(each: Drawn, seed: int, turn: int | None = None) -> list[Outcome]:
     with jax.enable_x64(each.wide):
         plain = programs(each, seed)
         gradients = [g for g in map(with_gradient, plain) if g is not None]
+        if turn == ANY:
+            turn = int(np.random.default_rng([seed, zlib.crc32(str(each).encode())]).integers(6))
         if turn is None:
             return [judge(f"{each} {program.name}", program) for program in (*plain, *gradients)]
         chosen = gradients if turn % 2 == 0 and gradients else plain
@@ -54,25 +64,28 @@ def sweep(seed: int, pattern: str, turn: int | None, part: tuple[int, int]) -> i
     Args:
       seed: 0 draws each function in all its ways, others in one with other number types.
       pattern: which functions, by name.
-      turn: runs one program of each call instead of all, another for each number from 0.
-      part: (k, n) runs the k-th of n equal parts.
+      turn: runs one program of each call instead of all, another for each number from 0, or a drawn one for `ANY`.
+      part: (k, n) runs the k-th of n equal parts of the functions.
     """
     counts: Counter[str] = Counter()
     refusals = []
-    began, since = time.monotonic(), 0
+    began = last = time.monotonic()
+    since = 0
     bad: list[Outcome] = []
-    for index, each in enumerate(drawn(seed, pattern)):
+    for each in drawn(seed, pattern, part):
         if isinstance(each, Refusal):
             refusals.append(each)
-            continue
-        if index % part[1] != part[0]:
             continue
         counts["calls drawn"] += 1
         for outcome in run(each, seed, turn):
             since += 1
             counts[outcome.verdict] += 1
+            counts["with less than plain jit's temporaries"] += outcome.memory < 1
             weak = f" ({outcome.finite:.0%} finite)" if outcome.finite < 0.5 else ""
-            print(f"{outcome.verdict:<11} {outcome.case}{weak} {outcome.why}".rstrip(), flush=True)
+            now = time.monotonic()
+            told = f"{outcome.verdict:<11} {outcome.memory:4.2f} {now - last:4.1f} s {outcome.case}{weak} {outcome.why}"
+            last = now
+            print(told.rstrip(), flush=True)
             bad.extend([outcome] if outcome.bad else [])
         if since >= _CLEAR_AFTER:
             jax.clear_caches()

@@ -17,8 +17,9 @@ import numpy as np
 from memline.ir.graph import Op
 from memline.rules import table
 from tests.rules.harness import check
-from tests.sweep.arrays import SMALL, sample
-from tests.sweep.draw import Drawn, Refusal
+from tests.sweep.arrays import sample
+from tests.sweep.call import Drawn
+from tests.sweep.draw import Refusal
 from tests.sweep.programs import Program, with_gradient
 from tests.sweep.report import drawn
 
@@ -45,7 +46,7 @@ def problems(each: Drawn, seed: int, is_new: Callable[[Op], bool]) -> Iterator[s
     rng = np.random.default_rng(seed)
     with jax.enable_x64(each.wide), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        args = tuple(sample(spec, SMALL, rng) for spec in each.specs)
+        args = tuple(sample(spec, dict(each.small), rng) for spec in each.specs)
         program = Program("alone", lambda *xs: jax.tree.leaves(each.function(*xs)), args, folded=False)
         for found in (program, with_gradient(program)):
             if found is None:
@@ -56,10 +57,10 @@ def problems(each: Drawn, seed: int, is_new: Callable[[Op], bool]) -> Iterator[s
                 yield f"{each} {found.name}: {type(error).__name__}: {' '.join(str(error).split())[:400]}"
 
 
-def sweep_rules(seed: int, pattern: str) -> int:
+def sweep_rules(seed: int, pattern: str, part: tuple[int, int]) -> int:
     """Tries the rules on all drawn calls whose names match, prints what is wrong, and returns how much is."""
     is_new, count, began = Novelty(), 0, time.monotonic()
-    for index, each in enumerate(drawn(seed, pattern)):
+    for index, each in enumerate(drawn(seed, pattern, part)):
         if isinstance(each, Refusal):
             continue
         for problem in problems(each, seed, is_new):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +14,20 @@ import pytest
 
 from memline.ir.graph import Graph, Op
 from memline.ir.trace import trace
-from memline.rules import table
+from memline.rules import folds, table
 from memline.rules.elementwise import CHEAP, COSTLY
 from tests.sweep import case as judging
 from tests.sweep.arrays import LARGE, SMALL, Spec, dyadic, made_inside, sample
+from tests.sweep.call import Drawn
 from tests.sweep.case import judge
 from tests.sweep.chosen import CHOSEN, ONCE_WRONG, UNREACHED
 from tests.sweep.compare import differences
-from tests.sweep.draw import Drawn, Refusal, draws
+from tests.sweep.draw import Refusal, draws
 from tests.sweep.names import functions
 from tests.sweep.programs import Program, programs, with_gradient
+from tests.sweep.reordered import reordered
 from tests.sweep.report import run
+from tests.sweep.splits import drawn_splits, judge_splits, outcomes
 from tests.sweep.undrawn import UNDRAWN
 
 FUNCTIONS = functions()
@@ -48,7 +52,7 @@ class TestChosenCalls:
     def test_same_results_under_a_limit(self, call: str) -> None:
         for outcome in run(drawn(call), 0, turn=zlib.crc32(call.encode()) % 4):
             assert not outcome.bad, outcome
-            assert outcome.verdict in ("split", "whole"), outcome
+            assert outcome.verdict in ("split", "rewritten", "whole"), outcome
             assert outcome.finite > 0, "there is nothing to compare"
         jax.clear_caches()
 
@@ -88,11 +92,24 @@ class TestDrawing:
         assert refused == {name: why for name, why in UNDRAWN.items() if name in FUNCTIONS}
         assert len(FUNCTIONS) > 900
 
-    def test_other_seeds_draw_other_types(self) -> None:
+    def test_other_seeds_draw_other_types_and_sizes(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = [draws("numpy.add", FUNCTIONS["numpy.add"], seed) for seed in range(1, 7)]
-        assert len({str(each) for drawn in found if not isinstance(drawn, Refusal) for each in drawn}) > 2
+        calls = [each for drawn in found if not isinstance(drawn, Refusal) for each in drawn]
+        assert len({str(each.specs) for each in calls}) > 2
+        assert len({each.large for each in calls}) > 2
+
+    def test_other_seeds_draw_keywords_and_weak_types(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sums = [draws("numpy.sum", FUNCTIONS["numpy.sum"], seed) for seed in range(1, 7)]
+            fulls = [draws("numpy.full", FUNCTIONS["numpy.full"], seed) for seed in range(1, 7)]
+        given = {
+            name for drawn in sums if not isinstance(drawn, Refusal) for each in drawn for name, _ in each.keywords
+        }
+        assert given >= {"axis", "keepdims"}
+        assert any(s.weak for drawn in fulls if not isinstance(drawn, Refusal) for each in drawn for s in each.specs)
 
     @pytest.mark.parametrize("kind", ["x", "+", "u", "v", "w", "r", "N", "i", "j", "B", "b", "c"])
     def test_arrays_made_inside_are_like_those_that_are_drawn(self, kind: str) -> None:
@@ -140,6 +157,46 @@ class TestJudging:
         assert judge("none", Program("none", fails, (jnp.ones(3),))).verdict == "plain fails"
 
 
+class TestSplitting:
+    def test_a_fold_that_is_wrong_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The planner splits the same program along other axes only."""
+        right = folds.fold_named("argmax")
+        wrong = replace(right, step=lambda op, start, accs, xs: right.step(op, 0 * start, accs, xs))
+        found = next(p for p in programs(drawn("lax.argmax#0"), 0) if p.name == "made")
+        assert judge_splits("argmax", found, np.random.default_rng(0)).verdict == "split"
+        monkeypatch.setitem(folds._folds, "argmax", wrong)
+        assert judge_splits("argmax", found, np.random.default_rng(0)).verdict == "wrong"
+        assert judge("argmax", found).verdict == "whole"
+
+    @pytest.mark.parametrize("call", ["lax.scatter_add#1", "lax.reduce_window#1", "numpy.cumsum#0", "lax.sort#2"])
+    def test_same_results_split_in_drawn_ways(self, call: str) -> None:
+        found = list(outcomes(drawn(call), 1))
+        assert not [outcome for outcome in found if outcome.bad]
+        assert "split" in {outcome.verdict for outcome in found}
+
+    def test_splits_of_a_program_are_unlike(self) -> None:
+        made = drawn_splits(program(), np.random.default_rng(0))
+        assert len(made) > 2
+        assert len({moves for moves, _ in made}) == len(made)
+
+
+class TestReordered:
+    @pytest.mark.parametrize("call", ["nn.softmax#0", "numpy.matmul#0", "numpy.var#1"])
+    def test_it_computes_the_same_in_another_order(self, call: str) -> None:
+        each = with_gradient(next(p for p in programs(drawn(call), 0) if p.name == "alone"))
+        assert each is not None
+        one, other = (jax.tree.leaves(fun(*each.args)) for fun in (each.fun, reordered(each.fun, (3,))))
+        assert any((a != b).any() for a, b in zip(one, other, strict=True))
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * max(1.0, float(abs(a).max())))
+
+    def test_sums_that_cancel_are_no_fault(self) -> None:
+        """The gradient by what `lax.pad` pads with is a difference of two sums, and exactly 0 in the order written."""
+        each = with_gradient(next(p for p in programs(drawn("lax.pad#1"), 0) if p.name == "alone"))
+        assert each is not None
+        assert not judge("pad", each).bad
+
+
 class TestComparing:
     numbers = np.linspace(-1.0, 1.0, 50, dtype=np.float32)
 
@@ -154,6 +211,17 @@ class TestComparing:
         assert self.wrong(x * np.float32(1.001), x, x)
         assert self.wrong(x.astype(np.float16), x, x)
         assert not self.wrong(x * np.float32(1.001), x, x * np.float32(1.0005)), "no better known than that"
+
+    def test_narrow_floats_are_not_judged_by_their_many_roundings(self) -> None:
+        x = self.numbers.astype(jnp.bfloat16)
+        assert not self.wrong(x * jnp.bfloat16(1.008), x, x)
+        assert self.wrong(x * jnp.bfloat16(1.1), x, x)
+
+    def test_a_sum_that_may_overflow_may_be_no_number(self) -> None:
+        x = np.array([0.0, 96.0], jnp.float8_e4m3fn)
+        y = np.array([0.0, np.nan], jnp.float8_e4m3fn)
+        assert not self.wrong(y, x, np.array([0.0, 400.0], np.float32))
+        assert self.wrong(y, x, np.array([0.0, 97.0], np.float32))
 
     def test_nans_and_infinities(self) -> None:
         x = self.numbers.copy()

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 from tests.sweep.ways import Table, by, unpacked, way
 
@@ -15,6 +17,16 @@ _AXIS = "lanes"
 def _mapped(call, *specs):
     """A call inside a `vmap` that names its axis."""
     return by(lambda f, *xs: jax.vmap(lambda *ys: call(f, *ys), axis_name=_AXIS)(*xs), *specs)
+
+
+def _on_a_mesh(call, *specs):
+    """A call inside a `shard_map`, over a mesh of one device."""
+
+    def mapped(f, *xs):
+        mesh = jax.make_mesh((1,), (_AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
+        return jax.shard_map(lambda *ys: call(f, *ys), mesh=mesh, in_specs=P(), out_specs=P(_AXIS))(*xs)
+
+    return by(mapped, *specs)
 
 
 _COMMUNICATED = (_mapped(lambda f, x: f(x, _AXIS), "x n d"),)
@@ -44,6 +56,7 @@ LAX: Table = {
     "lax.asin": (way("v n d"),),
     "lax.acos": (way("v n d"),),
     "lax.atanh": (way("v n d"),),
+    "lax.after_all": (by(lambda f, x: (f(lax.create_token(x)), x * 2)[1], "x n d"),),
     "lax.all_gather": (*_COMMUNICATED, _mapped(lambda f, x: f(x, _AXIS, tiled=True), "x n d")),
     "lax.all_to_all": (_mapped(lambda f, x: f(x, _AXIS, 0, 0), "x n n"),),
     "lax.approx_max_k": (way("x n d", k=2),),
@@ -120,6 +133,7 @@ LAX: Table = {
         ),
     ),
     "lax.convert_element_type": (way("x n d", new_dtype=np.int32), way("j n d", new_dtype=jnp.float16)),
+    "lax.create_token": (by(lambda f, x: (f(x), x * 2)[1], "x n d"),),
     "lax.cumlogsumexp": _CUMULATIVE,
     "lax.cummax": _CUMULATIVE,
     "lax.cummin": _CUMULATIVE,
@@ -191,6 +205,7 @@ LAX: Table = {
         by(lambda f, x, v: f(x, v, ((-1, 0, 0), (0, -1, 0))), "x n d", "x"),
     ),
     "lax.padtype_to_pads": (by(lambda f: f((6, 6), (2, 2), (1, 1), "SAME")),),
+    "lax.pcast": (_on_a_mesh(lambda f, x: f(jnp.sin(x), _AXIS, to="varying"), "x n d"),),
     "lax.platform_dependent": (by(lambda f, x: f(x, default=jnp.cos, cpu=jnp.sin), "x n d"),),
     "lax.pmax": _COMMUNICATED,
     "lax.pmean": _COMMUNICATED,
