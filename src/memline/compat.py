@@ -122,7 +122,7 @@ def has_refs(traced: Any) -> bool:
 
 def is_usual_aval(aval: Any) -> bool:
     """Tells whether an array's type is no more than shape, dtype and weakness: no mesh, no other memory."""
-    return bool(aval == _shaped(aval.shape, aval.dtype, aval.weak_type))
+    return isinstance(aval, ShapedArray) and bool(aval == _shaped(aval.shape, aval.dtype, aval.weak_type))
 
 
 def has_known_sizes(closed: Any) -> bool:
