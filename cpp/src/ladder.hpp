@@ -14,7 +14,7 @@ namespace memline::packing {
 // What to search for.
 struct Attempt {
   int64_t capacity = 0;
-  int number = 0;  // of the try, as for `try_number`
+  int number = 0;  // of the try, as for `rung_number`
 };
 
 class Ladder {
