@@ -22,7 +22,7 @@ uint64_t mix(uint64_t x) {
 
 int64_t Search::bytes_for(const Model& model) {
   const int64_t n = model.count;
-  return n * n / 2 * static_cast<int64_t>(sizeof(int)) + n * 512 + model.sections * 16;
+  return n * n / 2 * static_cast<int64_t>(sizeof(Bounded)) + n * 512 + model.sections * 16;
 }
 
 Search::Search(const Model& model, const Neighbours& neighbours, int64_t table_bytes, uint64_t seed)

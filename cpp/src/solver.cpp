@@ -63,7 +63,8 @@ void Solver::round(Aim& aim, Descent* descent, Watch& watch) {
   std::vector<Job> jobs;
   std::vector<Descent> ways(descenders, descent == nullptr ? Descent{} : *descent);
   int64_t nodes = descent == nullptr ? 0 : kRoundNodes * static_cast<int64_t>(part_.members.size());
-  for (int k = 0; k < seekers; ++k) nodes = std::max(nodes, seeking(workers_[k].tries, k).node_limit);
+  // Rounds without a seeker are as long as those with one: it is time that is shared out.
+  for (int k = 0; k < std::max(seekers, 1); ++k) nodes = std::max(nodes, seeking(workers_[k].tries, k).node_limit);
   for (int k = 0; k < seekers; ++k) {
     Worker& worker = workers_[k];
     if (!worker.fast && !worker.general) make(worker);
