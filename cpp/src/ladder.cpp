@@ -7,6 +7,8 @@ namespace memline::packing {
 namespace {
 
 constexpr int kRungs = 8;  // capacities for each length of search
+// The first ones go all the way down. The longer nothing was found, the nearer to the arena they stay.
+constexpr double kNearer = 0.75, kNearest = 0.3;
 
 // 1/2, 1/4, 3/4, 1/8, 5/8, ...: the longer the list, the closer.
 double halfway(int k) {
@@ -23,8 +25,7 @@ Attempt Ladder::next(int64_t least, int64_t arena, int64_t unit) {
     since_found_ = 0;
   }
   if (way_ == 0) {
-    // Squared: more of them near the arena, where more is found.
-    share_ = halfway(step_) * halfway(step_);
+    share_ = halfway(step_) * std::max(kNearest, std::pow(kNearer, lap_));
     ++step_;
   }
   const int64_t rungs = (arena - least) / unit - 1;

@@ -14,13 +14,12 @@ namespace memline::packing {
 // What to search for.
 struct Attempt {
   int64_t capacity = 0;
-  int number = 0;  // of the try, as for `try_number`
+  int number = 0;  // of the try, as for `rung_number`
 };
 
 class Ladder {
  public:
-  // The index-th of those that go down side by side, each in steps of its own. So many `ways` in a row differ in more than
-  // length.
+  // The index-th of those that go down side by side, each in steps of its own. Each capacity gets so many tries in a row.
   Ladder(int index, int ways) : step_(kApart * index), ways_(ways) {}
 
   // The next attempt between two arenas, both not included; they are more than a unit apart.

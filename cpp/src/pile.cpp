@@ -5,12 +5,7 @@
 #include <limits>
 #include <numeric>
 
-// The same function for processors with wider registers, chosen when the program is loaded. Sanitizers are not ready by then.
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define MEMLINE_WIDE __attribute__((target_clones("avx2", "default")))
-#else
-#define MEMLINE_WIDE
-#endif
+#include "wide.hpp"
 
 namespace memline::packing {
 namespace {
@@ -22,20 +17,22 @@ constexpr int64_t kMost = sizeof(Number) == 4 ? kNarrowSum : std::numeric_limits
 // Lanes beside a buffer's own sections are looked at as well, and do no harm: what lies there has a bound no lower than this
 // one's, and was found to fit above it.
 template <typename Number>
-[[gnu::always_inline]] inline int pile_up(const Model& m, const Number* sizes, const int* order, size_t count,
-                                          const int64_t* bound, int64_t capacity, Pile::Block<Number>* heights) {
+[[gnu::always_inline]] inline int pile_up(const Model& m, const Number* sizes, const Bounded* order, size_t count, Range time,
+                                          int64_t capacity, Pile::Block<Number>* heights) {
   typedef Number Lanes __attribute__((vector_size(sizeof(Pile::Block<Number>))));
   constexpr Lanes kNumbers = {0, 1, 2, 3, 4, 5, 6, 7};
   const int* range_begin = m.range_begin.data();
   const Range* ranges = m.ranges.data();
   for (size_t i = 0; i < count; ++i) {
-    const int j = order[i];
+    const int j = order[i].buffer;
+    if (m.hull[j].last <= time.first || m.hull[j].first >= time.last) continue;
     const Lanes size = sizes[j] - Lanes{};
     // No sum is higher than this clamp, nor below 0.
-    const Lanes room = static_cast<Number>(std::clamp<int64_t>(capacity - bound[j], -1, kMost<Number>)) - Lanes{};
+    const Lanes room = static_cast<Number>(std::clamp<int64_t>(capacity - order[i].bound, -1, kMost<Number>)) - Lanes{};
     Lanes over = {};
     for (int r = range_begin[j]; r < range_begin[j + 1]; ++r) {
-      const unsigned first = ranges[r].first, last = ranges[r].last - 1;
+      if (ranges[r].last <= time.first || ranges[r].first >= time.last) continue;
+      const unsigned first = std::max(ranges[r].first, time.first), last = std::min(ranges[r].last, time.last) - 1;
       Pile::Block<Number>* block = heights + first / Pile::kLanes;
       Pile::Block<Number>* const final_block = heights + last / Pile::kLanes;
       Lanes added = size & (kNumbers >= static_cast<Number>(first % Pile::kLanes));
@@ -60,14 +57,14 @@ template <typename Number>
   return -1;
 }
 
-MEMLINE_WIDE int pile_up32(const Model& m, const int32_t* sizes, const int* order, size_t count, const int64_t* bound,
+MEMLINE_WIDE int pile_up32(const Model& m, const int32_t* sizes, const Bounded* order, size_t count, Range time,
                            int64_t capacity, Pile::Block<int32_t>* heights) {
-  return pile_up(m, sizes, order, count, bound, capacity, heights);
+  return pile_up(m, sizes, order, count, time, capacity, heights);
 }
 
-MEMLINE_WIDE int pile_up64(const Model& m, const int64_t* sizes, const int* order, size_t count, const int64_t* bound,
+MEMLINE_WIDE int pile_up64(const Model& m, const int64_t* sizes, const Bounded* order, size_t count, Range time,
                            int64_t capacity, Pile::Block<int64_t>* heights) {
-  return pile_up(m, sizes, order, count, bound, capacity, heights);
+  return pile_up(m, sizes, order, count, time, capacity, heights);
 }
 
 }  // namespace
@@ -83,14 +80,15 @@ Pile::Pile(const Model& model)
   }
 }
 
-int Pile::first_too_high(const std::vector<int>& order, const std::vector<int64_t>& bound, Range time, int64_t capacity) {
+int Pile::first_too_high(const std::vector<Bounded>& order, Range time, int64_t capacity) {
   const int first = time.first / kLanes, last = (time.last + kLanes - 1) / kLanes;
+  time = {first * kLanes, std::min(last * kLanes, m_.sections)};  // whole blocks need no lanes masked
   if (narrow_) {
     std::fill(heights32_.begin() + first, heights32_.begin() + last, Block<int32_t>{});
-    return pile_up32(m_, sizes32_.data(), order.data(), order.size(), bound.data(), capacity, heights32_.data());
+    return pile_up32(m_, sizes32_.data(), order.data(), order.size(), time, capacity, heights32_.data());
   }
   std::fill(heights64_.begin() + first, heights64_.begin() + last, Block<int64_t>{});
-  return pile_up64(m_, m_.size.data(), order.data(), order.size(), bound.data(), capacity, heights64_.data());
+  return pile_up64(m_, m_.size.data(), order.data(), order.size(), time, capacity, heights64_.data());
 }
 
 }  // namespace memline::packing

@@ -9,6 +9,12 @@
 
 namespace memline::packing {
 
+// A buffer that is not placed yet, and the lowest offset that it can have.
+struct Bounded {
+  int64_t bound = 0;
+  int buffer = 0;
+};
+
 class Pile {
  public:
   // Sections are piled on by so many at a time.
@@ -20,11 +26,11 @@ class Pile {
 
   explicit Pile(const Model& model);
 
-  // Piles up buffers, the highest bound first, on the sections of `time`, and returns the first at some section of which
-  // there is more than fits above its bound; -1 if there is none.
-  int first_too_high(const std::vector<int>& order, const std::vector<int64_t>& bound, Range time, int64_t capacity);
+  // Piles up buffers, the highest bound first, on the sections of `time` and on some that are next to it, and returns the
+  // first at some section of which there is more than fits above its bound; -1 if there is none.
+  int first_too_high(const std::vector<Bounded>& order, Range time, int64_t capacity);
 
-  // What lies on a section after that.
+  // What lies on a section of that time after that.
   int64_t at(int section) const { return narrow_ ? heights32_[section / kLanes].lanes[section % kLanes] : heights64_[section / kLanes].lanes[section % kLanes]; }
 
  private:

@@ -17,6 +17,7 @@ static_assert(kOrders.size() == kOrderCount);
 constexpr int kOpeningLaps = 5;  // each in all three orders
 constexpr int kOpeningTries = kOpeningLaps * kOrderCount;
 static_assert(2 * kOpeningTries == kOpeningNumbers);
+constexpr int kLearningLaps = 4;  // on the way down; after these, other manners take turns with it
 
 // A first series goes lowest first, each lap twice as long as the one before.
 Try opening(int k) {
@@ -53,14 +54,30 @@ Try nth(int k, int worker) {
   return second ? local_opening(k % kOpeningTries) : opening(k % kOpeningTries);
 }
 
-}  // namespace
+// Every search ranks first what lives where the ones before it failed, at whatever capacity that was. It is that which makes
+// no two alike. Random numbers, or the other orders in turn, took twice as long to where it comes.
+Try learning(int k) {
+  const int lap = k / kOrderCount;
+  Try next{{kOrders.back()}, int64_t{4} << std::min(lap, kLearningLaps - 1)};
+  next.manner.learning = 4;
+  return next;
+}
 
-Try try_number(int k, int worker, int buffers) {
-  Try next = nth(k, worker);
-  // A refutation may take longer than any of these: every so often they become twice as long.
+// A refutation may take longer than any of these: every so often they become twice as long.
+Try scaled(Try next, int k, int buffers) {
   const int doublings = std::clamp(k / 120 - 1, 0, 20);
   next.node_limit = next.node_limit * buffers << doublings;
   return next;
+}
+
+}  // namespace
+
+Try try_number(int k, int worker, int buffers) { return scaled(nth(k, worker), k, buffers); }
+
+Try rung_number(int k, int buffers) {
+  const int lap = k / kOrderCount;
+  const bool has_learnt = lap >= kLearningLaps && lap % 2 == 1;
+  return scaled(has_learnt ? nth(k, 0) : learning(k), k, buffers);
 }
 
 }  // namespace memline::packing

@@ -21,4 +21,7 @@ inline constexpr int kOpeningNumbers = 30;
 // The k-th try of a worker, one of several side by side, on a part of so many buffers.
 Try try_number(int k, int worker, int buffers);
 
+// The k-th try on the way down from an arena, where capacities differ from one try to the next.
+Try rung_number(int k, int buffers);
+
 }  // namespace memline::packing

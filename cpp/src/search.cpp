@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <numeric>
 
 namespace memline::packing {
 namespace {
 
 constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+constexpr int64_t kUnknown = -1;  // a bound that was never asked for
 
 uint64_t mix(uint64_t x) {
   x ^= x >> 31;
@@ -22,11 +22,11 @@ uint64_t mix(uint64_t x) {
 
 int64_t Search::bytes_for(const Model& model) {
   const int64_t n = model.count;
-  return n * n / 2 * static_cast<int64_t>(sizeof(int)) + n * 512 + model.sections * 16;
+  return n * n / 2 * static_cast<int64_t>(sizeof(Bounded)) + n * 512 + model.sections * 16;
 }
 
 Search::Search(const Model& model, const Neighbours& neighbours, int64_t table_bytes, uint64_t seed)
-    : m_(model), near_(neighbours), pile_(model), failed_under_(kNever), random_(seed) {
+    : m_(model), near_(neighbours), pile_(model), pushers_(model, neighbours), failed_under_(kNever), random_(seed) {
   const int n = m_.count;
   low_.assign(n, 0);
   bound_.assign(n, 0);
@@ -42,6 +42,7 @@ Search::Search(const Model& model, const Neighbours& neighbours, int64_t table_b
   frames_.resize(n + 2);
   for (int j = 0; j < n; ++j) {
     if (m_.twin[j] >= 0) next_twin_[m_.twin[j]] = j;
+    kind_mark_.push_back(mix(static_cast<uint64_t>(m_.kind[j]) + 0x51ED27));
   }
   uint64_t slots = 1 << 10;
   while (slots * 2 * sizeof(Mark) <= static_cast<uint64_t>(std::max<int64_t>(table_bytes, 0))) slots *= 2;
@@ -74,8 +75,8 @@ Outcome Search::run(const Manner& manner, int64_t capacity, int64_t node_limit, 
   } else {
     std::fill(noise_.begin(), noise_.end(), 1.0);
   }
-  std::vector<int> all(n);
-  std::iota(all.begin(), all.end(), 0);
+  std::vector<Bounded> all(n);
+  for (int j = 0; j < n; ++j) all[j] = {kUnknown, j};
   rank_members(all);
   // Parts that share no time are searched one after the other: descend_parts without a placement.
   return descend_parts(-1, all, {0, m_.sections}, 0);
@@ -92,7 +93,9 @@ void Search::forget(uint64_t seed) {
 // Far quicker than to clear the table: that takes as long as some hundred states.
 void Search::forget_failures() { salt_ = mix(salt_ + 1); }
 
-void Search::rank_members(std::vector<int> members) {
+void Search::rank_members(const std::vector<Bounded>& left) {
+  std::vector<int> members;
+  for (const Bounded& one : left) members.push_back(one.buffer);
   for (int j : members) {
     for (int s = m_.hull[j].first; s < m_.hull[j].last; ++s) load_[s] = 0;
   }
@@ -168,6 +171,7 @@ void Search::undo_to(size_t mark) {
 // nothing any more.
 bool Search::place(int j, bool& splits) {
   placed_[j] = 1;
+  bound_[j] = Pushers::kAway;
   trail_.push_back({j, false, true, 0});
   for (int s = m_.hull[j].first; s + 1 < m_.hull[j].last; ++s) {
     if (--crossing_[s] == 0) splits = true;
@@ -190,8 +194,7 @@ bool Search::place(int j, bool& splits) {
 bool Search::can_be_pushed(int j) const {
   const int64_t top = low_[j] + m_.size[j];
   for (int e = near_.begin[j]; e < near_.begin[j + 1]; ++e) {
-    const int k = near_.all[e];
-    if (!placed_[k] && bound_[k] < top) return true;
+    if (bound_[near_.all[e]] < top) return true;
   }
   return false;
 }
@@ -207,18 +210,12 @@ bool Search::hits_fixed(int j) const {
 }
 
 // Raises the bounds of what is postponed to the lowest top of those that may push it. False if nothing may.
-bool Search::bound_postponed(const std::vector<int>& left) {
+bool Search::bound_postponed() {
   for (int pass = 0; pass < 2; ++pass) {
-    for (auto it = left.rbegin(); it != left.rend(); ++it) {
+    for (auto it = waiting_.rbegin(); it != waiting_.rend(); ++it) {
       const int j = *it;
-      if (!postponed_[j]) continue;
-      const int64_t top = low_[j] + m_.size[j];
-      int64_t lowest = kNever;
-      for (int e = near_.begin[j]; e < near_.begin[j + 1]; ++e) {
-        const int k = near_.all[e];
-        if (!placed_[k] && bound_[k] < top) lowest = std::min(lowest, bound_[k] + m_.size[k]);
-      }
-      if (lowest == kNever) return false;
+      const int64_t lowest = pushers_.lowest_top(j, low_[j] + m_.size[j], bound_);
+      if (lowest == Pushers::kAway) return false;
       bound_[j] = std::max(bound_[j], lowest);
     }
   }
@@ -226,40 +223,66 @@ bool Search::bound_postponed(const std::vector<int>& left) {
 }
 
 // False if what is left cannot fit. Sets the bounds and sorts `left` by them, the highest first.
-bool Search::may_fit(std::vector<int>& left, Range time) {
+bool Search::may_fit(std::vector<Bounded>& left) {
   int64_t lowest = kNever;
-  bool any_postponed = false;
-  for (int j : left) {
+  waiting_.clear();
+  for (const Bounded& one : left) {
+    const int j = one.buffer;
     if (postponed_[j]) {
-      any_postponed = true;
+      waiting_.push_back(j);
     } else {
       bound_[j] = low_[j];
       lowest = std::min(lowest, low_[j]);
     }
   }
   if (lowest == kNever) return left.empty();
-  if (any_postponed) {
-    for (int j : left) {
-      if (postponed_[j]) bound_[j] = std::max(low_[j], lowest) + 1;
-    }
-    if (!bound_postponed(left)) return false;
-  }
-  for (size_t i = 1; i < left.size(); ++i) {  // it was nearly in order before
-    const int j = left[i];
-    const int64_t bound = bound_[j];
-    size_t at = i;
-    for (; at > 0 && bound_[left[at - 1]] < bound; --at) left[at] = left[at - 1];
-    left[at] = j;
-  }
-  const int misfit = pile_.first_too_high(left, bound_, time, capacity_);
-  if (misfit >= 0 && how_.learning > 0) blame(misfit);
+  for (int j : waiting_) bound_[j] = std::max(low_[j], lowest) + 1;
+  if (!bound_postponed()) return false;
+  const Range time = sort_by_bounds(left);
+  if (time.first >= time.last) return true;
+  const int misfit = pile_.first_too_high(left, time, capacity_);
+  if (misfit >= 0 && how_.learning > 0) blame(misfit, time);
   return misfit < 0;
 }
 
+// Brings what is left up to date and in order, and returns the time at which it has changed: at all others it fits, as it did
+// when it was last asked for.
+Range Search::sort_by_bounds(std::vector<Bounded>& left) {
+  // Written without a branch: which ones have changed, no processor can foresee.
+  changed_.resize(left.size());
+  size_t kept = 0, count = 0;
+  for (const Bounded one : left) {
+    const int64_t bound = bound_[one.buffer];
+    const bool has_changed = bound != one.bound;
+    left[kept] = one;  // these are in order still
+    changed_[count] = {bound, one.buffer};
+    kept += !has_changed;
+    count += has_changed;
+  }
+  changed_.resize(count);
+  Range time{m_.sections, 0};
+  for (const Bounded& one : changed_) {
+    time.first = std::min(time.first, m_.hull[one.buffer].first);
+    time.last = std::max(time.last, m_.hull[one.buffer].last);
+  }
+  const auto is_before = [](const Bounded& a, const Bounded& b) { return a.bound > b.bound; };
+  // Most were pushed up by one buffer, to its top.
+  if (!std::is_sorted(changed_.begin(), changed_.end(), is_before)) {
+    std::stable_sort(changed_.begin(), changed_.end(), is_before);
+  }
+  size_t next = changed_.size();
+  for (size_t at = left.size(); next > 0; --at) {
+    const bool is_lower = kept > 0 && is_before(changed_[next - 1], left[kept - 1]);
+    left[at - 1] = is_lower ? left[--kept] : changed_[--next];
+  }
+  return time;
+}
+
 // Counts a failure for the sections at which there is too much above a buffer.
-void Search::blame(int j) {
+void Search::blame(int j, Range time) {
   for (int r = m_.range_begin[j]; r < m_.range_begin[j + 1]; ++r) {
-    for (int s = m_.ranges[r].first; s < m_.ranges[r].last; ++s) {
+    const int last = std::min(m_.ranges[r].last, time.last);
+    for (int s = std::max(m_.ranges[r].first, time.first); s < last; ++s) {
       if (pile_.at(s) + bound_[j] > capacity_) failures_[s] += 1;
     }
   }
@@ -275,7 +298,7 @@ double Search::blame_on(int j) const {
 }
 
 // The buffer to decide on next, -1 if all are postponed. Any will do of which it is sure that nothing fits below it.
-int Search::pick(const std::vector<int>& left) const {
+int Search::pick(const std::vector<Bounded>& left) const {
   if (how_.is_local && last_placed_ >= 0) {
     int j = pick_lowest(left, m_.hull[last_placed_]);
     while (j >= 0) {
@@ -289,11 +312,11 @@ int Search::pick(const std::vector<int>& left) const {
 }
 
 // The buffer with the lowest offset among those that live near some time; of several the one that ranks first.
-int Search::pick_lowest(const std::vector<int>& left, Range near) const {
+int Search::pick_lowest(const std::vector<Bounded>& left, Range near) const {
   int best = -1;
   for (auto it = left.rbegin(); it != left.rend(); ++it) {
-    const int j = *it;
-    if (best >= 0 && bound_[j] > low_[best]) break;  // sorted by bounds: all others are higher
+    const int j = it->buffer;
+    if (best >= 0 && it->bound > low_[best]) break;  // sorted by bounds: all others are higher
     if (postponed_[j] || (m_.twin[j] >= 0 && !placed_[m_.twin[j]])) continue;
     if (m_.hull[j].last <= near.first || m_.hull[j].first >= near.last) continue;
     if (best < 0 || low_[j] < low_[best] || (low_[j] == low_[best] && rank_[j] < rank_[best])) best = j;
@@ -315,19 +338,20 @@ int Search::what_fits_below(int j, bool& any) const {
   return lowest;
 }
 
-Search::Mark Search::hash(const std::vector<int>& left) const {
+Search::Mark Search::hash(const std::vector<Bounded>& left) const {
   Mark sum{salt_, 0};
-  for (int j : left) {
+  for (const Bounded& one : left) {
+    const int j = one.buffer;
     const uint64_t state = static_cast<uint64_t>(low_[j]) << 1 | postponed_[j];
-    const uint64_t one = mix(mix(static_cast<uint64_t>(m_.kind[j]) + 0x51ED27) ^ state);
-    sum.high += one;
-    sum.low += mix(one ^ 0xD6E8FEB86659FD93ull);
+    const uint64_t mixed = mix(kind_mark_[j] ^ state);
+    sum.high += mixed;
+    sum.low += mix(mixed ^ 0xD6E8FEB86659FD93ull);
   }
   sum.low |= 1;  // no mark of a state is the empty mark
   return sum;
 }
 
-Outcome Search::descend(std::vector<int>& left, Range time, int depth) {
+Outcome Search::descend(std::vector<Bounded>& left, Range time, int depth) {
   if (left.empty()) return Outcome::kFound;
   const size_t mark = trail_.size();
   Mark state;
@@ -338,7 +362,7 @@ Outcome Search::descend(std::vector<int>& left, Range time, int depth) {
       return Outcome::kCutShort;
     }
     ++nodes_;
-    if (!may_fit(left, time)) break;
+    if (!may_fit(left)) break;
     if (is_first) {
       state = hash(left);
       const Mark& known = failed_[state.high & failed_mask_];
@@ -372,27 +396,27 @@ Outcome Search::descend(std::vector<int>& left, Range time, int depth) {
   return Outcome::kRefuted;
 }
 
-Outcome Search::descend_postponed(int chosen, const std::vector<int>& left, Range time, int depth) {
+Outcome Search::descend_postponed(int chosen, const std::vector<Bounded>& left, Range time, int depth) {
   postpone(chosen);
-  std::vector<int> same = left;
+  std::vector<Bounded> same = left;
   return descend(same, time, depth);
 }
 
-Outcome Search::place_and_descend(int chosen, const std::vector<int>& left, Range time, int depth) {
+Outcome Search::place_and_descend(int chosen, const std::vector<Bounded>& left, Range time, int depth) {
   bool splits = false;
   last_placed_ = chosen;
   if (!place(chosen, splits)) return Outcome::kRefuted;
   if (splits) return descend_parts(chosen, left, time, depth);
-  std::vector<int>& rest = frames_[depth + 1];
+  std::vector<Bounded>& rest = frames_[depth + 1];
   rest.clear();
-  for (int j : left) {
-    if (j != chosen) rest.push_back(j);
+  for (const Bounded& one : left) {
+    if (one.buffer != chosen) rest.push_back(one);
   }
   return descend(rest, time, depth + 1);
 }
 
 // What is left but `chosen` falls into parts that share no time; each is ranked afresh, and the smallest is first.
-Outcome Search::descend_parts(int chosen, const std::vector<int>& left, Range time, int depth) {
+Outcome Search::descend_parts(int chosen, const std::vector<Bounded>& left, Range time, int depth) {
   std::vector<int> begins = {time.first};
   for (int s = time.first; s + 1 < time.last; ++s) {
     if (crossing_[s] == 0) begins.push_back(s + 1);
@@ -401,20 +425,20 @@ Outcome Search::descend_parts(int chosen, const std::vector<int>& left, Range ti
   for (size_t p = 0; p < begins.size(); ++p) {
     parts[p].time = {begins[p], p + 1 < begins.size() ? begins[p + 1] : time.last};
   }
-  for (int j : left) {
+  for (auto [bound, j] : left) {
     if (j == chosen) continue;
     auto at = std::upper_bound(begins.begin(), begins.end(), m_.hull[j].first) - begins.begin() - 1;
-    parts[at].left.push_back(j);
+    parts[at].left.push_back({bound, j});
   }
   std::erase_if(parts, [](const Part& part) { return part.left.empty(); });
   std::stable_sort(parts.begin(), parts.end(),
                    [](const Part& a, const Part& b) { return a.left.size() < b.left.size(); });
   std::vector<std::pair<int, int>> ranks;
-  for (int j : left) ranks.emplace_back(j, rank_[j]);
+  for (const Bounded& one : left) ranks.emplace_back(one.buffer, rank_[one.buffer]);
   Outcome outcome = Outcome::kFound;
   for (Part& part : parts) {
     rank_members(part.left);
-    if (!may_fit(part.left, part.time)) outcome = Outcome::kRefuted;
+    if (!may_fit(part.left)) outcome = Outcome::kRefuted;
     if (outcome != Outcome::kFound) break;
   }
   for (size_t p = 0; p < parts.size() && outcome == Outcome::kFound; ++p) {

@@ -18,6 +18,7 @@
 
 #include "model.hpp"
 #include "pile.hpp"
+#include "pushers.hpp"
 
 namespace memline::packing {
 
@@ -66,21 +67,22 @@ class Search {
     uint64_t low = 0;
   };
   struct Part {
-    std::vector<int> left;  // buffers not placed
+    std::vector<Bounded> left;  // buffers not placed
     Range time;
   };
 
-  Outcome descend(std::vector<int>& left, Range time, int depth);
-  Outcome descend_postponed(int chosen, const std::vector<int>& left, Range time, int depth);
-  Outcome place_and_descend(int chosen, const std::vector<int>& left, Range time, int depth);
-  Outcome descend_parts(int chosen, const std::vector<int>& left, Range time, int depth);
-  bool may_fit(std::vector<int>& left, Range time);
-  bool bound_postponed(const std::vector<int>& left);
-  int pick(const std::vector<int>& left) const;
-  int pick_lowest(const std::vector<int>& left, Range near) const;
+  Outcome descend(std::vector<Bounded>& left, Range time, int depth);
+  Outcome descend_postponed(int chosen, const std::vector<Bounded>& left, Range time, int depth);
+  Outcome place_and_descend(int chosen, const std::vector<Bounded>& left, Range time, int depth);
+  Outcome descend_parts(int chosen, const std::vector<Bounded>& left, Range time, int depth);
+  bool may_fit(std::vector<Bounded>& left);
+  bool bound_postponed();
+  Range sort_by_bounds(std::vector<Bounded>& left);
+  int pick(const std::vector<Bounded>& left) const;
+  int pick_lowest(const std::vector<Bounded>& left, Range near) const;
   int what_fits_below(int j, bool& any) const;
   void forget_failures();
-  void blame(int j);
+  void blame(int j, Range time);
   double blame_on(int j) const;
   bool hits_fixed(int j) const;
   bool can_be_pushed(int j) const;
@@ -88,26 +90,30 @@ class Search {
   void raise(int j, int64_t to);
   void postpone(int j);
   void undo_to(size_t mark);
-  Mark hash(const std::vector<int>& left) const;
-  void rank_members(std::vector<int> members);
+  Mark hash(const std::vector<Bounded>& left) const;
+  void rank_members(const std::vector<Bounded>& left);
 
   const Model& m_;
   const Neighbours& near_;
   Pile pile_;
+  Pushers pushers_;
   int64_t capacity_ = 0;
   int64_t failed_under_;  // the lowest capacity that a kept failure holds for
   uint64_t salt_ = 0;     // of the marks: another one makes strangers of all that are kept
   std::vector<int64_t> low_;     // the lowest offset a buffer can still have; where it lies, once it is placed
-  std::vector<int64_t> bound_;   // the same, or more where it is postponed
+  std::vector<int64_t> bound_;   // the same, or more where it is postponed; kAway once it is placed
   std::vector<uint8_t> postponed_;
   std::vector<uint8_t> placed_;
   std::vector<int> crossing_;    // unplaced buffers that live on both sides of the end of a section
   std::vector<int64_t> load_;    // scratch: what lives in each section
   std::vector<int> rank_;        // smaller goes first
   std::vector<int> next_twin_;
+  std::vector<uint64_t> kind_mark_;  // of each buffer's kind
   std::vector<int64_t> total_;
   std::vector<double> noise_;
-  std::vector<std::vector<int>> frames_;
+  std::vector<std::vector<Bounded>> frames_;
+  std::vector<int> waiting_;       // scratch: those postponed, and those whose bounds have changed
+  std::vector<Bounded> changed_;
   std::vector<Change> trail_;
   std::vector<Mark> failed_;
   uint64_t failed_mask_ = 0;

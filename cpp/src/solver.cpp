@@ -18,6 +18,11 @@ int64_t most_workers(const Options& options) {
   return threads + (threads + 1) / 2;
 }
 
+// The general search is the same in every try: only a longer one comes further.
+int64_t general_limit(const Part& part, int number) {
+  return int64_t{64} * static_cast<int64_t>(part.members.size()) << std::min(number, 30);
+}
+
 }  // namespace
 
 Solver::Solver(const Problem& problem, const Part& part, const Options& options)
@@ -58,7 +63,8 @@ void Solver::round(Aim& aim, Descent* descent, Watch& watch) {
   std::vector<Job> jobs;
   std::vector<Descent> ways(descenders, descent == nullptr ? Descent{} : *descent);
   int64_t nodes = descent == nullptr ? 0 : kRoundNodes * static_cast<int64_t>(part_.members.size());
-  for (int k = 0; k < seekers; ++k) nodes = std::max(nodes, node_limit(workers_[k].tries, k));
+  // Rounds without a seeker are as long as those with one: it is time that is shared out.
+  for (int k = 0; k < std::max(seekers, 1); ++k) nodes = std::max(nodes, seeking(workers_[k].tries, k).node_limit);
   for (int k = 0; k < seekers; ++k) {
     Worker& worker = workers_[k];
     if (!worker.fast && !worker.general) make(worker);
@@ -106,9 +112,9 @@ void Solver::round(Aim& aim, Descent* descent, Watch& watch) {
 Outcome Solver::seek(Worker& worker, int rival, int64_t capacity, int64_t most_nodes, const std::atomic<bool>& stop) {
   const int64_t last = nodes_of(worker) + most_nodes;
   while (true) {
-    const Outcome outcome = run(worker, {capacity, worker.tries++}, rival, stop);
+    const Outcome outcome = run(worker, capacity, seeking(worker.tries++, rival), stop);
     if (outcome != Outcome::kCutShort || stop) return outcome;
-    if (nodes_of(worker) + node_limit(worker.tries, rival) > last) return outcome;
+    if (nodes_of(worker) + seeking(worker.tries, rival).node_limit > last) return outcome;
   }
 }
 
@@ -116,7 +122,7 @@ void Solver::descend(Worker& worker, Descent& way, int64_t most_nodes, const std
   const int64_t last = nodes_of(worker) + most_nodes;
   while (!stop && nodes_of(worker) < last && way.arena - way.least > unit()) {
     const Attempt attempt = worker.ladder->next(way.least, way.arena, unit());
-    const Outcome outcome = run(worker, attempt, 0, stop);
+    const Outcome outcome = run(worker, attempt.capacity, descending(attempt.number), stop);
     if (outcome == Outcome::kRefuted) way.least = way.refuted = attempt.capacity;
     if (outcome != Outcome::kFound) continue;
     worker.ladder->found();
@@ -130,24 +136,22 @@ void Solver::descend(Worker& worker, Descent& way, int64_t most_nodes, const std
   }
 }
 
-int64_t Solver::node_limit(int number, int rival) const {
-  const int size = static_cast<int>(part_.members.size());
-  // The general search is the same in every try: only a longer one comes further.
-  return part_.plain ? try_number(number, rival, size).node_limit : int64_t{64} * size << std::min(number, 30);
+Try Solver::seeking(int number, int rival) const {
+  return part_.plain ? try_number(number, rival, model_->count) : Try{{}, general_limit(part_, number)};
 }
 
-Outcome Solver::run(Worker& worker, Attempt attempt, int rival, const std::atomic<bool>& stop) {
-  const int64_t limit = node_limit(attempt.number, rival);
-  if (part_.plain) {
-    const Try next = try_number(attempt.number, rival, model_->count);
-    return worker.fast->run(next.manner, attempt.capacity, limit, stop);
-  }
+Try Solver::descending(int number) const {
+  return part_.plain ? rung_number(number, model_->count) : Try{{}, general_limit(part_, number)};
+}
+
+Outcome Solver::run(Worker& worker, int64_t capacity, const Try& next, const std::atomic<bool>& stop) {
+  if (part_.plain) return worker.fast->run(next.manner, capacity, next.node_limit, stop);
   std::vector<int64_t> capacities = problem_.capacities;
   for (size_t p = 0; p < capacities.size(); ++p) {
-    if (static_cast<int>(p) == pool_) capacities[p] = attempt.capacity;
+    if (static_cast<int>(p) == pool_) capacities[p] = capacity;
     if (capacities[p] == kNoCapacity) capacities[p] = enough(problem_);
   }
-  return worker.general->run(capacities, limit, stop);
+  return worker.general->run(capacities, next.node_limit, stop);
 }
 
 void Solver::read(const Worker& worker, Placement& placement) const {

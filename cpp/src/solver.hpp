@@ -63,8 +63,9 @@ class Solver {
 
   Outcome seek(Worker& worker, int rival, int64_t capacity, int64_t most_nodes, const std::atomic<bool>& stop);
   void descend(Worker& worker, Descent& descent, int64_t most_nodes, const std::atomic<bool>& stop);
-  Outcome run(Worker& worker, Attempt attempt, int rival, const std::atomic<bool>& stop);
-  int64_t node_limit(int number, int rival) const;
+  Outcome run(Worker& worker, int64_t capacity, const Try& next, const std::atomic<bool>& stop);
+  Try seeking(int number, int rival) const;
+  Try descending(int number) const;
   int64_t nodes_of(const Worker& worker) const;
   void read(const Worker& worker, Placement& placement) const;
   void make(Worker& worker);

@@ -70,27 +70,57 @@ void pile_up_as_sums_do() {
       if (whole.end - whole.begin > 8) buffer.segments = {{begin, begin + 3, 0, size}, {begin + 6, whole.end, 0, size}};
       problem.buffers.push_back(buffer);
     }
-    std::vector<int> order(problem.buffers.size());
-    std::iota(order.begin(), order.end(), 0);
-    const Model model = make_model(problem, order);
-    std::vector<int64_t> bound;
-    for (int j = 0; j < model.count; ++j) bound.push_back(static_cast<int64_t>(random() % 20) * scale);
-    std::stable_sort(order.begin(), order.end(), [&](int i, int j) { return bound[i] > bound[j]; });
+    std::vector<int> members(problem.buffers.size());
+    std::iota(members.begin(), members.end(), 0);
+    const Model model = make_model(problem, members);
+    std::vector<Bounded> order;
+    for (int j = 0; j < model.count; ++j) order.push_back({static_cast<int64_t>(random() % 20) * scale, j});
+    std::stable_sort(order.begin(), order.end(), [](const Bounded& a, const Bounded& b) { return a.bound > b.bound; });
+    // Whole blocks of sections; the last may be short.
+    const int blocks = (model.sections + Pile::kLanes - 1) / Pile::kLanes, first = static_cast<int>(random() % blocks);
+    const Range blocked{first, first + 1 + static_cast<int>(random() % (blocks - first))};
+    const Range time{blocked.first * Pile::kLanes, std::min(blocked.last * Pile::kLanes, model.sections)};
     const int64_t capacity = static_cast<int64_t>(random() % 120) * scale;
     std::vector<int64_t> height(model.sections, 0);
     int expected = -1;
     for (size_t k = 0; k < order.size() && expected < 0; ++k) {
-      const int j = order[k];
+      const auto [bound, j] = order[k];
       for (int r = model.range_begin[j]; r < model.range_begin[j + 1]; ++r) {
-        for (int s = model.ranges[r].first; s < model.ranges[r].last; ++s) {
+        for (int s = std::max(model.ranges[r].first, time.first); s < std::min(model.ranges[r].last, time.last); ++s) {
           height[s] += model.size[j];
-          if (height[s] + bound[j] > capacity) expected = j;
+          if (height[s] + bound > capacity) expected = j;
         }
       }
     }
     Pile pile(model);
-    CHECK(pile.first_too_high(order, bound, {0, model.sections}, capacity) == expected);
-    for (int s = 0; s < model.sections; ++s) CHECK(pile.at(s) == height[s]);
+    CHECK(pile.first_too_high(order, time, capacity) == expected);
+    for (int s = time.first; s < time.last; ++s) CHECK(pile.at(s) == height[s]);
+  }
+}
+
+// With gaps, which are looked up, and without, where numbers in a row are compared.
+void push_as_neighbours_do() {
+  std::mt19937_64 random(13);
+  for (int round = 0; round < 400; ++round) {
+    Problem problem = random_problem(random, 40, round % 4 < 2 ? 8 : 200, 9, round % 2 == 1);
+    std::vector<int> members(problem.buffers.size());
+    std::iota(members.begin(), members.end(), 0);
+    const Model model = make_model(problem, members);
+    const Neighbours neighbours = make_neighbours(model);
+    std::vector<int64_t> bounds;
+    for (int j = 0; j < model.count; ++j) {
+      bounds.push_back(random() % 4 == 0 ? Pushers::kAway : static_cast<int64_t>(random() % 20));
+    }
+    const Pushers pushers(model, neighbours);
+    for (int j = 0; j < model.count; ++j) {
+      const int64_t top = static_cast<int64_t>(random() % 25);
+      int64_t expected = Pushers::kAway;
+      for (int e = neighbours.begin[j]; e < neighbours.begin[j + 1]; ++e) {
+        const int k = neighbours.all[e];
+        if (bounds[k] < top) expected = std::min(expected, bounds[k] + model.size[k]);
+      }
+      CHECK(pushers.lowest_top(j, top, bounds) == expected);
+    }
   }
 }
 
@@ -116,5 +146,6 @@ int main() {
   CHECK(counts[1] > 300);
   remember_across_capacities();
   pile_up_as_sums_do();
+  push_as_neighbours_do();
   return 0;
 }

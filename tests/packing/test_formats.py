@@ -44,7 +44,7 @@ def buffers(draw, with_json_fields=False):
     return tuple(found)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(buffers())
 def test_csv_is_read_back(rows):
     problem = Problem(rows)
@@ -53,6 +53,7 @@ def test_csv_is_read_back(rows):
         assert csv(write_csv(problem).replace("\n", "\r\n")) == problem
 
 
+@settings(deadline=None)
 @given(buffers(with_json_fields=True), st.booleans())
 def test_json_is_read_back(rows, is_packed):
     problem = Problem(rows, pools=(Pool("p", 2**50), Pool("q")))
@@ -167,6 +168,7 @@ def test_garbage_is_refused_before_it_fills_the_memory(tmp_path):
         read(path)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80) | st.text(max_size=80).map(str.encode))
 def test_no_bytes_make_the_readers_fail_otherwise(data):
     for reading in (lambda: read_csv(io.BytesIO(data)), lambda: read_json(data)):

@@ -1,7 +1,7 @@
 """What is a problem and what is not, and what the sums over one say."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memline.errors import PackingError
@@ -100,6 +100,7 @@ def test_fixed_buffers_that_do_not_collide():
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 4), st.integers(1, 3), st.integers(0, 6)), max_size=7))
 def test_the_sweep_finds_collisions_that_comparing_finds(rows):
     buffers = [Buffer(str(k), a, a + n, size, offset=at) for k, (a, n, size, at) in enumerate(rows)]
