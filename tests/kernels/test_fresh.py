@@ -1,5 +1,7 @@
 """Large results that are written into fresh huge pages: where, with what results, and what they take."""
 
+from typing import Any
+
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -93,7 +95,7 @@ class TestWhereTheyAre:
         def masked(x):  # the mask is 9 MiB, where XLA does not compute it in place
             return jnp.where(jnp.tril(jnp.ones((3000, 3000), bool)), outer(x), 0)
 
-        plain = jax.jit(masked).lower(X).compile().memory_analysis()
+        plain: Any = jax.jit(masked).lower(X).compile().memory_analysis()
         compiled = bounded(masked).lower(X).compile()
         assert compiled.memory_analysis().temp_size_in_bytes < plain.temp_size_in_bytes + MIB
         np.testing.assert_array_equal(compiled(X), masked(X))
