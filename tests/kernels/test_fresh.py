@@ -62,6 +62,11 @@ class TestWhereTheyAre:
         graph = bounded(in_pieces, "300KiB").lower(X[:200]).compile().graph
         assert FRESH not in str(to_jaxpr(graph, native=Native(fresh=True)))
 
+    def test_types_of_less_than_a_byte_are_left_to_jax(self):
+        for dtype, is_fresh in (("bfloat16", True), ("int4", False), ("float8_e5m2", False)):
+            made = jax.make_jaxpr(lambda dtype=dtype: fresh.empty((2**22,), jnp.dtype(dtype)))()
+            assert (FRESH in str(made)) is is_fresh
+
     @pytest.mark.parametrize("options", [{"reuse_memory": False}, {"kernels": False}])
     def test_switched_off(self, options):
         assert FRESH not in bounded(**options).lower(X).as_text()
