@@ -1,5 +1,7 @@
 """Large results that are written into fresh huge pages: where, with what results, and what they take."""
 
+from typing import Any
+
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -60,6 +62,11 @@ class TestWhereTheyAre:
         graph = bounded(in_pieces, "300KiB").lower(X[:200]).compile().graph
         assert FRESH not in str(to_jaxpr(graph, native=Native(fresh=True)))
 
+    def test_types_of_less_than_a_byte_are_left_to_jax(self):
+        for dtype, is_fresh in (("bfloat16", True), ("int4", False), ("float8_e5m2", False)):
+            made = jax.make_jaxpr(lambda dtype=dtype: fresh.empty((2**22,), jnp.dtype(dtype)))()
+            assert (FRESH in str(made)) is is_fresh
+
     @pytest.mark.parametrize("options", [{"reuse_memory": False}, {"kernels": False}])
     def test_switched_off(self, options):
         assert FRESH not in bounded(**options).lower(X).as_text()
@@ -93,7 +100,7 @@ class TestWhereTheyAre:
         def masked(x):  # the mask is 9 MiB, where XLA does not compute it in place
             return jnp.where(jnp.tril(jnp.ones((3000, 3000), bool)), outer(x), 0)
 
-        plain = jax.jit(masked).lower(X).compile().memory_analysis()
+        plain: Any = jax.jit(masked).lower(X).compile().memory_analysis()
         compiled = bounded(masked).lower(X).compile()
         assert compiled.memory_analysis().temp_size_in_bytes < plain.temp_size_in_bytes + MIB
         np.testing.assert_array_equal(compiled(X), masked(X))

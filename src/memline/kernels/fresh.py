@@ -23,6 +23,11 @@ LEAST_BYTES = 1 << 21
 """A huge page. What is smaller has none in it, and the C library keeps its memory from call to call."""
 NEVER_KEPT_BYTES = 1 << 25
 """From here on glibc takes fresh pages for every block, and gives them back when it is freed."""
+_TYPES = frozenset(
+    """bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64
+    complex64 complex128""".split()
+)
+"""Those whose size XLA's headers have known from the first on: the handler asks for pages by it."""
 _SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
@@ -59,7 +64,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Any:
       shape: its shape.
       dtype: its type.
     """
-    if math.prod(shape) * itemsize_bytes(dtype) < LEAST_BYTES:
+    if str(dtype) not in _TYPES or math.prod(shape) * itemsize_bytes(dtype) < LEAST_BYTES:
         return lax.empty(shape, dtype)
     with wide_enough([dtype]):
         return jax.ffi.ffi_call(FRESH, jax.ShapeDtypeStruct(shape, dtype))()
