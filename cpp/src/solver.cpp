@@ -50,10 +50,10 @@ void Solver::round(Aim& aim, Descent* descent, Watch& watch) {
   const int threads = std::max(options_.threads, 1);
   // The general search has only one way of going about it.
   const int most = part_.plain ? threads : 1;
-  // The proof is sought in every round at first, for most proofs come early, and then in every second one; one thread alone
-  // does that and goes down by turns.
+  // The proof is sought in every fourth round: most proofs come with the first few tries or after very many, and between
+  // those the way down needs the time more. One thread alone seeks it in every second round at first.
   const bool is_open = workers_.empty() || workers_[0].tries < kOpeningNumbers;
-  const bool is_turn = threads == 1 ? rounds_ % (is_open ? 2 : 4) == 0 : is_open || rounds_ % 2 == 0;
+  const bool is_turn = rounds_ % (threads == 1 && is_open ? 2 : 4) == 0;
   const int first_descender = (most + 1) / 2;
   const int seekers = descent == nullptr ? most : is_turn ? first_descender : 0;
   const int descenders = descent == nullptr || (threads == 1 && is_turn) ? 0 : std::max(most - seekers, 1);
