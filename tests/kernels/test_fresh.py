@@ -205,3 +205,20 @@ class TestPlaces:
     def test_options_say_what_is_wrong(self):
         with pytest.raises(memline.ArgumentError, match="reuse_memory is True, False or None"):
             memline.Options(reuse_memory=1)  # type: ignore[arg-type]
+
+
+@needs_kernels
+def test_what_loops_stack_for_others_is_left_to_xla():
+    """An array that a call made shares no memory with what died before: it would make a plan take more."""
+
+    def shares(x):
+        table = jnp.exp(x[:, None] * x[None, :2048])
+        return jnp.tanh(table / table.sum(0)).sum(1)
+
+    y = X[:2048]
+    named = {node.kind: node.outputs[0].name for node in trace(shares, y).nodes}
+    moves = memline.Plan.of(memline.Keep(named["exp"]), memline.SplitAxis(named["mul"], 0, 256))
+    options = memline.Options(reuse_memory=True)
+    compiled = memline.jit(shares, plan=moves, options=options).lower(y).compile()
+    assert any(v.size_bytes == 2048 * 2048 * 4 for node in compiled.graph.nodes for v in node.outputs)
+    assert FRESH not in compiled.as_text()

@@ -201,7 +201,7 @@ class TestOtherProcesses:
         measured = compiled.measure(*args, repeats=1)
         fixed = compiled.plan.argument_bytes
         assert measured.peak_bytes + fixed <= compiled.plan.limit_bytes
-        assert measured.peak_bytes <= 1.2 * (compiled.plan.compiled_peak_bytes - fixed) + 2**17
+        assert measured.peak_bytes <= 1.2 * (compiled.plan.compiled_peak_bytes - fixed) + 2**19
 
     def test_caches_on_disk(self, tmp_path):
         script = f"""

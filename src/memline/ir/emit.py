@@ -61,6 +61,7 @@ def evaluate(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS, *, n
       native: what native code of memline's is called; XLA has to know it: see `kernels.native`.
     """
     over = written_over(graph, takers)
+    results = frozenset(graph.outputs)
     env: dict[Value, Any] = dict(zip(graph.inputs, args, strict=True))
 
     def read(value: Value) -> Any:
@@ -72,7 +73,9 @@ def evaluate(graph: Graph, args: Sequence[Any], takers: Takers = NO_TAKERS, *, n
         inputs = [read(v) for v in node.inputs]
         with compat.at_source(node.source and node.source.traceback):
             if isinstance(node, Loop):
-                outputs = _run_loop(node, inputs, over.get(node, {}), native)
+                # What is no result may share memory with what died before, which an array that a call made cannot.
+                own = results if native.fresh else frozenset()
+                outputs = _run_loop(node, inputs, over.get(node, {}), native.inside, own)
             elif node.bodies:
                 outputs = _run_bodies(node, inputs, native)
             else:
@@ -100,10 +103,10 @@ def _run_bodies(op: Op, inputs: Sequence[Any], native: Native) -> list[Any]:
     """Runs a `while` or a `cond`."""
     if op.kind == "cond":
         index, *operands = inputs
-        branches = [functools.partial(_run_body, body, native) for body in op.bodies]
+        branches = [functools.partial(_run_body, body, native.inside) for body in op.bodies]
         return list(lax.switch(index, branches, *operands))
     # Not `lax.while_loop`: under `vmap` the test of this primitive may have axes, each element stopping by itself.
-    test, body = (to_jaxpr(body, native=native) for body in op.bodies)
+    test, body = (to_jaxpr(body, native=native.inside) for body in op.bodies)
     return compat.bind(op.primitive, {**op.params, "cond_jaxpr": test, "body_jaxpr": body}, inputs, op.context)
 
 
@@ -111,15 +114,24 @@ def _run_body(body: Graph, native: Native, *args: Any) -> list[Any]:
     return evaluate(body, args, native=native)
 
 
-def _run_loop(loop: Loop, inputs: Sequence[Any], over: Mapping[int, Value], native: Native) -> list[Any]:
-    """Runs a loop; `over` says which of its stacked results start with, and write over, which sliced value."""
+def _run_loop(
+    loop: Loop, inputs: Sequence[Any], over: Mapping[int, Value], native: Native, own: frozenset[Value]
+) -> list[Any]:
+    """Runs a loop.
+
+    Args:
+      loop: the loop.
+      inputs: its operands.
+      over: which of its stacked results start with, and write over, which sliced value.
+      native: what native code its body calls.
+      own: the values that begin in fresh pages.
+    """
     n_sliced, n_carried = len(loop.sliced), len(loop.carried)
     sliced, rest = inputs[:n_sliced], inputs[n_sliced:]
     whole, carried = rest[: len(loop.whole)], list(rest[len(loop.whole) :])
     old = dict(zip(loop.inputs, sliced, strict=False))
-    empty = fresh.empty if native.fresh else lax.empty
     stacked = [
-        old[over[place]] if place in over else empty(v.shape, v.dtype)
+        old[over[place]] if place in over else (fresh.empty if v in own else lax.empty)(v.shape, v.dtype)
         for place, v in enumerate(loop.outputs[n_carried:])
     ]
     written = {v: place for place, v in over.items()}
@@ -133,7 +145,8 @@ def _run_loop(loop: Loop, inputs: Sequence[Any], over: Mapping[int, Value], nati
         chunks = [_take(x, start, size, s.axis, s.unit) for x, s in zip(current, loop.sliced, strict=True)]
         if first:
             chunks = lax.optimization_barrier(chunks)
-        results = evaluate(body, [jnp.asarray(start, jnp.int32), *chunks, *whole, *accumulators], native=native)
+        given = [jnp.asarray(start, jnp.int32), *chunks, *whole, *accumulators]
+        results = evaluate(body, given, native=native)
         updated = [
             _put(array, piece, start, s.axis, s.unit)
             for array, piece, s in zip(arrays, results[n_carried:], loop.stacked, strict=True)

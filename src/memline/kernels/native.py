@@ -22,7 +22,12 @@ class Native:
     kernels: bool = False
     """Whether kernels compute what they serve."""
     fresh: bool = False
-    """Whether large results are written into arrays that `kernels.fresh` makes."""
+    """Whether large results of the program are written into arrays that `kernels.fresh` makes."""
+
+    @property
+    def inside(self) -> Native:
+        """What the bodies of loops and branches call: their results are no results of the program."""
+        return Native(self.kernels)
 
 
 NO_NATIVE = Native()
