@@ -163,14 +163,14 @@ class TestMemory:
 
     def test_results_take_few_page_faults(self):
         """In fresh processes: one that has run much may have a block at hand whose pages are there already."""
-        if not fresh.huge_pages_on_request():
-            pytest.skip("this system gives no huge pages to those who ask")
-        assert faults(reuse_memory=True) < faults(reuse_memory=False) / 2
+        if fresh.huge_pages_on_request():
+            assert faults(reuse_memory=True) < faults(reuse_memory=False) / 2
+        else:  # they cost as many faults there, so that nothing begins in them unless asked for
+            assert FRESH not in bounded(reuse_memory=None).lower(X).compile().as_text()
 
 
 def faults(reuse_memory: bool) -> int:
     """The fewest page faults of a call, of several."""
-    pytest.importorskip("resource")  # not on every system
     code = f"""
 import resource
 import jax

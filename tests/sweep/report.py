@@ -94,8 +94,13 @@ def sweep(seed: int, pattern: str, turn: int | None, part: tuple[int, int]) -> i
     print(f"\n{len(refusals)} functions not drawn:")
     for refusal in refusals:
         print(f"  {refusal.name}: {refusal.why}")
+    conclude(bad, counts, began)
+    return len(bad)
+
+
+def conclude(bad: list[Outcome], counts: Counter[str], began: float) -> None:
+    """Prints the bad cases of a sweep that began at a time of the monotonic clock, and how many came out how."""
     print(f"\n{len(bad)} bad cases:")
     for outcome in bad:
         print(f"  {outcome.verdict}: {outcome.case}: {outcome.why}")
     print(f"\n{dict(counts)} in {time.monotonic() - began:.0f} s")
-    return len(bad)

@@ -31,7 +31,7 @@ from tests.sweep.case import Outcome, referees
 from tests.sweep.compare import coarsest, differences
 from tests.sweep.draw import Refusal
 from tests.sweep.programs import Program, programs, with_gradient
-from tests.sweep.report import drawn
+from tests.sweep.report import conclude, drawn
 
 _SPLITS = 4
 """Of each program, and one more inside the last."""
@@ -140,10 +140,7 @@ def sweep_splits(seed: int, pattern: str, part: tuple[int, int]) -> int:
             jax.clear_caches()
             gc.collect()
             since = 0
-    print(f"\n{len(bad)} bad cases:")
-    for outcome in bad:
-        print(f"  {outcome.verdict}: {outcome.case}: {outcome.why}")
-    print(f"\n{dict(counts)} in {time.monotonic() - began:.0f} s")
+    conclude(bad, counts, began)
     return len(bad)
 
 
