@@ -312,14 +312,14 @@ def _by_signature(
     return call
 
 
-_KIND_OF = attrgetter("shape", "dtype", "sharding")
+_KIND_OF = attrgetter("aval", "sharding")
 
 
 def _quick_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Returns a key that costs little more than the call itself, or None where an argument is no array.
 
-    It leaves out what seldom differs (weak types, global settings): the program that it leads to checks
-    those itself, whenever JAX traces it anew.
+    It leaves out what seldom differs (global settings): the program that it leads to checks those itself,
+    whenever JAX traces it anew.
     """
     if not kwargs:
         try:  # arrays only, as most calls have them
