@@ -135,25 +135,27 @@ def ambient_context() -> Any:
     return _core.JaxprEqnContext()
 
 
-def source_of(eqn: Any) -> tuple[str, int, str, Any] | None:
-    """Returns (file, line, function) of the frame behind an equation that tells most, and its traceback, or None.
+def source_of(traceback: Any) -> tuple[str, int, str] | None:
+    """Returns (file, line, function) of the frame in an equation's traceback that tells most, or None.
 
     That is the innermost one of the user's own code, and where there is none the innermost outside of JAX.
     """
-    traceback = eqn.source_info.traceback
-    frame = None
-    for caller in _source_info.user_frames(traceback):
-        frame = frame or caller
-        if is_users(caller.file_name):
-            frame = caller
-            break
-    if frame is None:
+    codes, places = traceback.raw_frames() if traceback else ([], [])
+    told = None
+    for k, code in enumerate(codes):
+        if _source_info.is_user_filename(code.co_filename):
+            told = k if told is None else told
+            if is_users(code.co_filename):
+                told = k
+                break
+    if told is None:
         return None
-    return frame.file_name, frame.start_line, frame.function_name, traceback
+    frame = _source_info.raw_frame_to_frame(codes[told], places[told])  # dear: of one frame only
+    return frame.file_name, frame.start_line, frame.function_name
 
 
 def at_source(traceback: Any) -> contextlib.AbstractContextManager[Any]:
-    """Returns a context in which operations are said to come from a traceback of `source_of`; None changes nothing."""
+    """Returns a context in which operations are said to come from a traceback; None changes nothing."""
     if traceback is None:
         return contextlib.nullcontext()
     return _source_info.user_context(traceback, name_stack=_source_info.current_name_stack())

@@ -6,6 +6,7 @@ a program it is found.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from enum import Enum
@@ -88,6 +89,7 @@ def from_plain(data: Plain, other: Callable[[list[Any]], Any]) -> Any:
     return other(data)
 
 
+@functools.cache
 def dtype_name(dtype: Any) -> str:
     """Returns the name of a dtype; that of PRNG keys has the generator in it.
 

@@ -84,6 +84,7 @@ class _Inliner:
         self._count = 0
         self._seen: dict[Any, Op] = {}
         self._consts: dict[Any, Value] = {} if outer is None else outer._consts
+        self._sources: dict[Any, Source | None] = {} if outer is None else outer._sources
         self._loops: Iterator[int] = itertools.count() if outer is None else outer._loops
         self._scope = "" if outer is None else f"@s{next(self._loops)}"
         self._calls: list[Any] = []  # the calls being inlined, outermost first
@@ -97,7 +98,7 @@ class _Inliner:
         """Returns the value of a constant; the same data gives the same value."""
         aval = compat.aval_of(data) if aval is None else aval
         scalar = compat.is_array_aval(aval) and aval.shape == () and not jnp.issubdtype(aval.dtype, jax.dtypes.extended)
-        key = (str(aval), np.asarray(data).tobytes()) if scalar else id(data)
+        key = (aval, np.asarray(data).tobytes()) if scalar else id(data)
         if key not in self._consts:
             self._consts[key] = Value(aval, f"%c{len(self._consts)}", data)
         return self._consts[key]
@@ -221,9 +222,19 @@ class _Inliner:
 
     def _source(self, eqn: Any) -> Source | None:
         # Library code that JAX traced once and kept has no frame of the user's: the call has.
-        sources = [source for e in (eqn, *reversed(self._calls)) if (source := compat.source_of(e))]
-        source = next((source for source in sources if is_users(source[0])), sources[0] if sources else None)
-        return Source(*source) if source else None
+        first = None
+        for e in (eqn, *reversed(self._calls)):
+            source = self._source_at(e.source_info.traceback)
+            if source is not None and is_users(source.file):
+                return source
+            first = first or source
+        return first
+
+    def _source_at(self, traceback: Any) -> Source | None:
+        if traceback not in self._sources:  # some six equations come from one place
+            place = compat.source_of(traceback)
+            self._sources[traceback] = Source(*place, traceback) if place else None
+        return self._sources[traceback]
 
     def _op(self, eqn: Any, inputs: list[Value], outvars: Sequence[Any]) -> Op:
         key = None
@@ -255,7 +266,7 @@ def _with_axis(aval: Any, size: int) -> Any:
 
 
 def _hashable(params: dict[str, Any]) -> Any:
-    return tuple(sorted(((k, v) for k, v in params.items()), key=lambda item: item[0]))
+    return tuple(sorted(params.items()))  # no two names are equal, so that no values are compared
 
 
 def _platform_branch(platforms: Any, platform: str) -> int:

@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -79,8 +78,10 @@ def _surroundings(platform: str) -> Sequence[Any]:
 @functools.cache
 def own_digest() -> str:
     """Returns a digest of memline's own source: a version that also tells one working copy from another."""
-    root = Path(__file__).parents[1]
+    root = os.path.dirname(os.path.dirname(__file__))
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
     found = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        found.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(path for path in files if path.endswith(".py")):
+        with open(path, "rb", buffering=0) as file:
+            found.update(os.path.relpath(path, root).encode() + b"\0" + file.read() + b"\0")
     return found.hexdigest()
