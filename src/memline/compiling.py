@@ -19,6 +19,7 @@ from memline.ir.once import Places, fresh_places
 from memline.ir.plain import NotPlain
 from memline.kernels.native import NO_NATIVE, Native
 from memline.passes.hold import release_small
+from memline.passes.joins import join_notes, selected_joins
 from memline.plan.moves import Compile
 from memline.plan.plan import Decision
 from memline.plan.strategies import CompileOptions, as_compiler_options, is_given, strategy_by_rule
@@ -50,6 +51,8 @@ class Candidate:
     """Whether memline's own kernels compute what they serve."""
     choice: Decision | None = None
     """The options of XLA's own that it was compiled with by rule, and why."""
+    notes: tuple[str, ...] = ()
+    """What else is to be told of how it was compiled."""
 
 
 class Build(Protocol):
@@ -197,11 +200,13 @@ class Compiler:
         keeps = KEPT_BARRIERS[_DISABLED] in str(options.get(_DISABLED, ""))
         shown = None if graph is self.whole and self.as_written else release_small(graph) if keeps else graph
         fresh = self._fresh(graph, as_written=shown is None)
-        call = self.build(shown, options, self.takers, self.native, fresh)
+        selected = selected_joins(shown) if shown is not None and self.platform == "cpu" else shown
+        call = self.build(selected, options, self.takers, self.native, fresh)
         lowered = self.lower(call)
         compiled = lowered.compile()
         peak = compiled_peak(compiled, self.whole, known_peak)
-        if fresh and peak.total_bytes > self._modelled_bytes(graph) * _AS_MODELLED:
+        is_changed = fresh or selected is not shown
+        if is_changed and peak.total_bytes > self._modelled_bytes(graph) * _AS_MODELLED:
             # XLA computes before a loop what does not depend on it, such as masks, and then holds it.
             plain = self.build(shown, options, self.takers, self.native, ())
             other = self.lower(plain)
@@ -209,10 +214,12 @@ class Compiler:
             other_peak = compiled_peak(other_compiled, self.whole, known_peak)
             if other_peak.total_bytes < peak.total_bytes - _FEW_BYTES:
                 call, lowered, compiled, peak = plain, other, other_compiled, other_peak
+                selected = shown
         is_portable = self.native == NO_NATIVE
-        again = functools.partial(self.build, shown, options, self.takers, NO_NATIVE, ())
+        again = functools.partial(self.build, selected, options, self.takers, NO_NATIVE, ())
         portable = (lambda: call) if is_portable else again
-        return Candidate(call, lowered, compiled, peak, portable, self.native.kernels)
+        notes = join_notes(shown) if selected is not shown and shown is not None else ()
+        return Candidate(call, lowered, compiled, peak, portable, self.native.kernels, notes=notes)
 
 
 def honest_options(given: dict[str, Any], platform: str) -> dict[str, Any]:

@@ -228,7 +228,7 @@ class Planner:
         told: tuple[str, ...] = ()
         if planned.graph is not self.graph or not self.compiler.as_written:
             overwritten = self.donations.written_over(planned.graph, self.written.names)
-            told = (*overwritten, *kernel_notes(planned.graph, self._no_kernels))
+            told = (*overwritten, *kernel_notes(planned.graph, self._no_kernels), *planned.candidate.notes)
         return self._tuned(replace(planned, plan=replace(planned.plan, notes=(*planned.plan.notes, *told))), spec)
 
     def _tuned(self, planned: Planned, spec: Spec) -> Planned:

@@ -24,6 +24,7 @@ from memline.ir.emit import run_program
 from memline.ir.sizes import all_values_bytes
 from memline.kernels.fresh import native_of
 from memline.kernels.native import NO_NATIVE, Native
+from memline.passes.joins import selected_joins
 from memline.planning import Spec, plan_graph
 
 
@@ -129,7 +130,8 @@ def _run(*args: Any, jaxpr: Any, spec: Spec) -> list[Any]:
 
 @functools.lru_cache(maxsize=512)
 def _planned(jaxpr: Any, spec: Spec, platform: str, native: Native) -> Any:
-    return plan_graph(jaxpr, spec, platform, native=native)
+    graph = plan_graph(jaxpr, spec, platform, native=native)
+    return selected_joins(graph) if platform == "cpu" else graph  # as planned programs are compiled
 
 
 def _inline(*args: Any, jaxpr: Any, spec: Spec, stays: bool) -> list[Any]:
