@@ -155,6 +155,16 @@ class TestLoopsAndRows:
         whole = self.per_step(jnp.exp, 1000, length) / length
         assert self.per_step(jnp.exp, 1000, ragged) / ragged > 1.2 * whole
 
+    @pytest.mark.parametrize("columns", [256, 512, 2048])
+    def test_columns_of_rows_that_begin_in_the_same_places_of_a_cache_take_longer(self, columns):
+        def read_by_columns(x):
+            return jnp.sin(x.T).T + 1
+
+        aligned, other = (self.per_step(read_by_columns, 2000, n) / n for n in (2 * columns, 2 * columns + 8))
+        assert aligned > 1.2 * other
+        as_rows = (self.per_step(lambda x: jnp.sin(x) + 1, 2000, n) / n for n in (2 * columns, 2 * columns + 8))
+        assert next(as_rows) < 1.2 * next(as_rows)
+
     def test_a_product_over_one_element_costs_as_much_as_a_multiplication(self):
         multiplied = seconds(lambda x, y: x * y.T, shape(500, 1), shape(500, 1))
         assert seconds(product, shape(500, 1), shape(1, 500)) == pytest.approx(multiplied, rel=0.05)

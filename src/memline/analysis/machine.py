@@ -51,6 +51,8 @@ class Machine:
     """Beginning a row takes time of its own where rows are shorter than so many elements."""
     short_row_s: float
     """That time, for one core."""
+    far_element_s: float
+    """What an element takes, for one core, that a cache has no room for because of where rows begin."""
     whole_step_bytes: int
     """A loop whose step touches no more than this is compiled into one function, which calls no kernels."""
 
@@ -86,6 +88,7 @@ CPU = Machine(
     one_by_one=6.0,
     short_row=40,
     short_row_s=5e-9,
+    far_element_s=4.8e-9,
     whole_step_bytes=1 << 11,
 )
 GPU = Machine(
@@ -112,6 +115,7 @@ GPU = Machine(
     one_by_one=1.0,
     short_row=0,
     short_row_s=0.0,
+    far_element_s=0.0,
     whole_step_bytes=0,
 )
 
