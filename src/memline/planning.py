@@ -29,6 +29,7 @@ from memline.passes.canonical import canonical_convolutions
 from memline.passes.counted import count_places
 from memline.passes.hold import hold_sums
 from memline.passes.masks import own_masks
+from memline.passes.patches import patched_convolutions
 from memline.passes.products import orient_products
 from memline.plan.plan import Plan
 from memline.plan.search import Outcome, replay, search
@@ -244,7 +245,7 @@ def prepared_graph(closed: Any, platform: str) -> Graph:
     """Returns the graph of a closed jaxpr in the form that planning begins with on a platform."""
     graph = own_masks(count_places(from_jaxpr(closed, platform=platform, open_bodies=True)))
     if platform == "cpu":
-        graph = canonical_convolutions(graph)
+        graph = patched_convolutions(canonical_convolutions(graph))
     return orient_products(graph, machine_for(platform))
 
 

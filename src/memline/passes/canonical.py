@@ -13,10 +13,17 @@ from jax import lax
 from memline import compat
 from memline.ir.build import op_like, transpose_like
 from memline.ir.graph import Graph, Node, Op, Value
+from memline.ir.scopes import map_scopes
 
 
 def canonical_convolutions(graph: Graph) -> Graph:
-    """Returns the graph with every convolution over operands and results in canonical order."""
+    """Returns the graph, and all that loops and branches in it run, with convolutions in canonical order."""
+    return map_scopes(graph, lambda scope, _: _canonical_here(scope))
+
+
+def _canonical_here(graph: Graph) -> Graph:
+    if not any(node.kind == "conv_general_dilated" for node in graph.nodes):
+        return graph
     nodes: list[Node] = []
     for node in graph.nodes:
         if isinstance(node, Op) and node.kind == "conv_general_dilated":
