@@ -188,7 +188,7 @@ class TestPlacement:
 
     def test_both_are_refused(self):
         device = jax.devices()[0]
-        with pytest.raises(memline.ArgumentError, match="either device or shardings"):
+        with pytest.raises(memline.ArgumentError, match="either device or in_shardings"):
             limited(kernel_sums, device=device, in_shardings=jax.sharding.SingleDeviceSharding(device))
 
     def test_keep_unused(self):

@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 
+from memline import compat
+from memline.arguments import SettingError
 from memline.budget import parse_limit
 from memline.devices import Device
 from memline.errors import ArgumentError
@@ -94,37 +96,43 @@ def jit(
         "compiler_options": compiler_options,
         "options": options,
     }
+    jit_options = {name: settings[name] for name in _PASSED_ON if settings[name] is not None}
+    for name in ("keep_unused", "inline"):
+        if settings[name]:
+            jit_options[name] = settings[name]
+    _require_one_place(jit_options)
     if backend is not None:
-        if device is not None:
-            raise ArgumentError("give either device or backend, not both")
         device = jax.devices(backend)[0]
     if fun is None:
         _spec(memory_limit, plan, options, device)  # a bad limit is told where it is written
         return functools.partial(jit, **settings)
     _require_callable(fun)
     spec = _spec(memory_limit, plan, options, device)
-    jit_options = {
-        name: settings[name]
-        for name in (
-            "static_argnums",
-            "static_argnames",
-            "donate_argnums",
-            "donate_argnames",
-            "in_shardings",
-            "out_shardings",
-        )
-        if settings[name] is not None
-    }
-    if keep_unused:
-        jit_options["keep_unused"] = True
-    if inline:
-        jit_options["inline"] = inline
-    if device is not None:
-        if in_shardings is not None or out_shardings is not None:
-            raise ArgumentError("give either device or shardings, not both")
-        placed = jax.sharding.SingleDeviceSharding(device)
-        jit_options["in_shardings"] = jit_options["out_shardings"] = placed
     return LimitedFunction(fun, spec, jit_options, compiler_options, device)
+
+
+_PASSED_ON = (
+    "static_argnums",
+    "static_argnames",
+    "donate_argnums",
+    "donate_argnames",
+    "in_shardings",
+    "out_shardings",
+    "device",
+    "backend",
+)
+"""The settings of `jax.jit` that are its own to resolve."""
+
+
+def _require_one_place(jit_options: Mapping[str, Any]) -> None:
+    """Raises where it is said in two ways where a program shall run."""
+    given = [name for name in ("device", "backend", "in_shardings", "out_shardings") if name in jit_options]
+    if len(given) < 2 or not {"device", "backend"} & set(given):
+        return
+    try:
+        compat.plain_jit_of(abs, **jit_options)
+    except ValueError as error:  # whose words other code may look for
+        raise SettingError(f"give either {given[0]} or {given[1]}, not both\n{error}") from None
 
 
 def limit(

@@ -16,6 +16,10 @@ class StaticArgumentError(ArgumentError, ValueError):
     """A static argument that cannot be hashed; a `ValueError` too, as the one that `jax.jit` raises for it."""
 
 
+class SettingError(ArgumentError, ValueError):
+    """Settings that do not go together; a `ValueError` too, as the one that `jax.jit` raises for them."""
+
+
 class LeakedTracerError(ArgumentError, jax.errors.UnexpectedTracerError):
     """A tracer that has outlived its transformation; an `UnexpectedTracerError` too, as `jax.jit` raises.
 
@@ -74,8 +78,8 @@ class Signature:
 
 def _type_key(x: Any) -> Any:
     aval = getattr(x, "aval", None)
-    if aval is None:  # a numpy array, a Python scalar or a ShapeDtypeStruct: by the type that JAX gives it
-        aval = compat.aval_of(x)
+    if aval is None:  # a numpy array, a Python scalar or only a type: by the type that JAX gives it
+        aval = compat.abstract_aval_of(x)
     try:
         return (aval.shape, aval.dtype, aval.weak_type)
     except AttributeError:  # a token, which has no more to it than that it is one
@@ -87,7 +91,8 @@ def require_arrays(traced: Any, *, shapes_will_do: bool) -> None:
 
     Args:
       traced: a pytree of the arguments, `(args, kwargs)`.
-      shapes_will_do: whether `jax.ShapeDtypeStruct`s are fine, as they are for planning.
+      shapes_will_do: whether `jax.ShapeDtypeStruct`s, and all else that has a shape and a dtype, are fine, as they
+        are for planning.
 
     Raises:
       ArgumentError: a leaf is not an array.
@@ -96,11 +101,10 @@ def require_arrays(traced: Any, *, shapes_will_do: bool) -> None:
     args, kwargs = traced
     for path, leaf in jax.tree_util.tree_leaves_with_path((args, kwargs)):
         where = _path_text(path)
-        if isinstance(leaf, jax.ShapeDtypeStruct):
-            if shapes_will_do:
-                continue
+        if compat.is_abstract(leaf) and not shapes_will_do:
+            what = "jax.ShapeDtypeStruct" if isinstance(leaf, jax.ShapeDtypeStruct) else type(leaf).__name__
             raise ArgumentError(
-                f"{where} is a jax.ShapeDtypeStruct: a shape can be planned and compiled for "
+                f"{where} is a {what}: a shape can be planned and compiled for "
                 "(memline.plan, .lower), not computed with. Pass an array."
             )
         if isinstance(leaf, compat.Tracer):
@@ -112,7 +116,7 @@ def require_arrays(traced: Any, *, shapes_will_do: bool) -> None:
                 leaf,
             )
         try:
-            compat.aval_of(leaf)
+            (compat.abstract_aval_of if shapes_will_do else compat.aval_of)(leaf)
         except TypeError as error:
             raise ArgumentError(
                 f"{where} is not an array but a {type(leaf).__name__} ({_short(leaf)}). Pass an array, or name the "

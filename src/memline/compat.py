@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
-from collections.abc import Callable, Iterable, Sequence
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import jax
@@ -17,6 +19,7 @@ from jax._src import compilation_cache as _compilation_cache
 from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
+from jax._src import traceback_util as _traceback
 from jax._src import util as _util
 from jax._src.ad_util import Zero as _Zero
 from jax._src.interpreters import ad as _ad
@@ -29,6 +32,7 @@ from jax.extend import core as _jex
 from jax.extend.core import primitives as _primitives
 
 from memline.origin import is_users
+from memline.protobuf import extra_options_proto
 
 Literal = _jex.Literal
 Primitive = _jex.Primitive
@@ -36,8 +40,20 @@ ClosedJaxpr = _jex.ClosedJaxpr
 Jaxpr = _jex.Jaxpr
 ShapedArray = _core.ShapedArray
 Tracer = _core.Tracer
+for _register in (_source_info.register_exclusion, _traceback.register_exclusion):
+    _register(os.path.dirname(__file__) + os.sep)  # whoever calls memline is told of their own lines, as with JAX
+
 plain_jit: Any = _api.jit
 """JAX's own `jit`, also where a program has put another in its place, such as memline's."""
+
+
+def plain_jit_of(fun: Callable[..., Any], **settings: Any) -> Any:
+    """Returns a function of JAX's own `jit`, which does not say that its settings device and backend are deprecated."""
+    if "device" not in settings and "backend" not in settings:
+        return plain_jit(fun, **settings)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "backend and device argument", DeprecationWarning)
+        return plain_jit(fun, **settings)
 
 
 class _Clearing:
@@ -56,14 +72,54 @@ def when_caches_are_cleared(clear: Callable[[], object]) -> None:
     _util.register_cache(_clearings[-1], "memline")
 
 
-def without_explanations() -> contextlib.AbstractContextManager[Any]:
-    """Returns a context in which JAX does not explain why it traces, as `jax_explain_cache_misses` has it do."""
-    return _config.explain_cache_misses(False)
+class _OwnTraces(threading.local):
+    under_way = False
+
+
+_own_traces = _OwnTraces()
+
+
+@contextlib.contextmanager
+def own_trace() -> Iterator[None]:
+    """A context for what memline traces besides the user's function, which has been traced already.
+
+    JAX neither explains why it traces, as `jax_explain_cache_misses` has it do, nor counts it among the traces of
+    functions, as its tests have it do.
+    """
+    listener: Any = _util.test_event_listener
+    if listener is not None and not hasattr(listener, "is_memlines"):
+
+        def listen(event: str, *args: Any) -> None:
+            if event != "trace_to_jaxpr" or not _own_traces.under_way:
+                listener(event, *args)
+
+        listen.is_memlines = True  # pyright: ignore[reportFunctionMemberAccess]
+        _util.test_event_listener = listen
+    before, _own_traces.under_way = _own_traces.under_way, True
+    try:
+        with _config.explain_cache_misses(False):
+            yield
+    finally:
+        _own_traces.under_way = before
 
 
 def aval_of(x: Any) -> Any:
     """Returns the abstract value of an array, numpy array, Python scalar or tracer."""
     return jax.typeof(x)
+
+
+def abstract_aval_of(x: Any) -> Any:
+    """Returns the abstract value that JAX traces an argument as: also of any object with a shape and a dtype.
+
+    Raises:
+      TypeError: it is no such thing.
+    """
+    return _core.shaped_abstractify(x)
+
+
+def is_abstract(x: Any) -> bool:
+    """Tells whether something is the type of an array only, such as a `jax.ShapeDtypeStruct`, and no array."""
+    return isinstance(x, (jax.ShapeDtypeStruct, _core.AbstractValue))
 
 
 def shaped(shape: Sequence[int], dtype: Any, weak_type: bool = False) -> Any:
@@ -128,6 +184,12 @@ def is_usual_aval(aval: Any) -> bool:
 def has_known_sizes(closed: Any) -> bool:
     """Tells whether the sizes of a closed jaxpr are numbers, and not symbols as in `jax.export`."""
     return all(_core.is_constant_shape(getattr(aval, "shape", ())) for aval in closed.in_avals)
+
+
+def lack_devices(args: Any) -> bool:
+    """Tells whether any argument's type is on a mesh that is abstract: it says how many devices, and not which."""
+    meshes = (getattr(getattr(x, "sharding", None), "mesh", None) for x in jax.tree.leaves(args))
+    return any(isinstance(mesh, jax.sharding.AbstractMesh) and not mesh.empty for mesh in meshes)
 
 
 def ambient_context() -> Any:
@@ -200,22 +262,6 @@ def argument_names(closed: Any) -> tuple[str, ...]:
     return tuple(str(name or "") for name in closed.jaxpr.debug_info.arg_names or ())
 
 
-def defined_at(closed: Any) -> tuple[str, str, int | None]:
-    """Returns the name of the function behind a closed jaxpr, its file and first line; "" and None where unknown."""
-    told = str(closed.jaxpr.debug_info.func_src_info or "")
-    name, _, place = told.partition(" at ")
-    file, _, line = place.rpartition(":")
-    return (name, file, int(line)) if line.isdigit() else (name, "", None)
-
-
-def scan_counts(params: dict[str, Any], n_operands: int) -> tuple[int, int]:
-    """Returns how many constants and how many carries a `scan` has; the rest of its operands are scanned over."""
-    if "num_consts" in params:
-        return params["num_consts"], params["num_carry"]
-    consts, carries, _ = params["ft_in"].update(list(range(n_operands))).unpack()  # from jax 0.11 on
-    return len(list(consts)), len(list(carries))
-
-
 def compiled_afresh(lowered: Any, compiler_options: dict[str, Any] | None = None) -> Any:
     """Compiles a `jax.stages.Lowered` so that the program can be saved.
 
@@ -243,18 +289,6 @@ def become(stage: Any, original: Any) -> None:
     stage.__dict__.update(getattr(original, "__dict__", {}))
 
 
-def known_compile_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Returns those of the compile options that this jaxlib accepts, each tried on a trivial program."""
-    known = {}
-    for name, value in options.items():
-        try:
-            plain_jit(lambda: 0, compiler_options={name: value}).lower().compile()
-        except Exception:  # jaxlib raises several kinds; any refusal means "not known here"
-            continue
-        known[name] = value
-    return known
-
-
 EXTRA_OPTIONS = "memline_backend_extra_options"
 """A compile option of memline's own: those which only XLA's backend knows, as the JSON text of names and texts."""
 
@@ -277,33 +311,9 @@ def pass_extra_options() -> None:
         made = create(*rest, given)
         if not extra:
             return made
-        return type(made).ParseFromString(made.SerializeAsString() + _extra_options_proto(extra))
+        return type(made).ParseFromString(made.SerializeAsString() + extra_options_proto(extra))
 
     _pxla.create_compile_options = create_with_extra
-
-
-def _extra_options_proto(text: str) -> bytes:
-    """Returns serialised compile options that say nothing but these extra options: what is appended is merged.
-
-    CompileOptionsProto.executable_build_options (3) .debug_options (3) .xla_backend_extra_options (500), a map.
-    """
-    entries = b""
-    for name, value in json.loads(text).items():
-        entries += _proto_field(500, _proto_field(1, name.encode()) + _proto_field(2, value.encode()))
-    return _proto_field(3, _proto_field(3, entries))
-
-
-def _proto_field(number: int, data: bytes) -> bytes:
-    """Returns a field of bytes as protocol buffers write it: its tag, its length, itself."""
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
-
-
-def _varint(number: int) -> bytes:
-    digits = []
-    while number > 127:
-        digits.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*digits, number])
 
 
 def new_primitive(
@@ -318,6 +328,8 @@ def new_primitive(
     is_fixed: Callable[[dict[str, Any]], bool],
 ) -> Any:
     """Returns a new multiple-result primitive that calls its parameter `jaxpr`, with all of its rules registered.
+
+    Jaxprs are printed with its parameters `name` and `jaxpr` only, as those with calls of `jax.jit` are.
 
     `abstract_eval` returns the abstract results and the effects; `lower` is a plain JAX function of the
     primitive's inputs and parameters, traced into place. Its parameter `stays` says whether the program around is
@@ -358,7 +370,15 @@ def new_primitive(
         )
         return list(kept), eqn.replace(invars=inputs, outvars=outputs, params={**eqn.params, "jaxpr": jaxpr})
 
-    _mlir.register_lowering(primitive, lower_in_context)
+    def show(eqn: Any, context: Any, settings: Any) -> Any:
+        inner = getattr(eqn.params["jaxpr"], "jaxpr", eqn.params["jaxpr"])
+        if inner not in context.shared_jaxprs:
+            context.suggest_same_var_names(inner.invars, eqn.invars)
+            context.suggest_same_var_names(inner.outvars, eqn.outvars)
+        return _core._pp_eqn(eqn, context, settings, params=["name", "jaxpr"])
+
+    _core.pp_eqn_rules[primitive] = show
+    _mlir.register_lowering(primitive, lower_in_context, inline=False)
     _pe.dce_rules[primitive] = drop_unused
     _checkify.error_checks[primitive] = check
     return primitive

@@ -159,7 +159,7 @@ class Compiler:
             made = self._compile_with(graph, chosen, known_peak)
         except Exception:
             added = {**chosen, **self._for_loops(graph), **self.honest}
-            known = compat.known_compile_options(added)
+            known = known_compile_options(added)
             if known == added:
                 raise
             for name in added.keys() - known.keys():
@@ -220,6 +220,18 @@ class Compiler:
         portable = (lambda: call) if is_portable else again
         notes = join_notes(shown) if selected is not shown and shown is not None else ()
         return Candidate(call, lowered, compiled, peak, portable, self.native.kernels, notes=notes)
+
+
+def known_compile_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Returns those of the compile options that this jaxlib accepts, each tried on a trivial program."""
+    known = {}
+    for name, value in options.items():
+        try:
+            compat.plain_jit(lambda: 0, compiler_options={name: value}).lower().compile()
+        except Exception:  # jaxlib raises several kinds; any refusal means "not known here"
+            continue
+        known[name] = value
+    return known
 
 
 def honest_options(given: dict[str, Any], platform: str) -> dict[str, Any]:

@@ -6,7 +6,9 @@ Each signature's planned program is a jitted function of its own, so a call cost
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import inspect
 import types
 import weakref
 from collections.abc import Callable, Sequence
@@ -27,6 +29,7 @@ from memline.ir.once import Places, run_once
 from memline.kernels.fresh import native_of
 from memline.kernels.native import Native
 from memline.planning import Planned, Planner, Spec, Written, platform_of
+from memline.programs import programs_of
 from memline.splice import call_spliced, stays_in_place
 from memline.stages import Lowered, Traced
 
@@ -53,12 +56,13 @@ class LimitedFunction:
         self._compiler_options = compiler_options
         self._device = device
         self.platform = platform_of(device)
-        self._plain = compat.plain_jit(fun, **self._jit_options)
+        own = {"compiler_options": compiler_options} if compiler_options and self._is_plain else {}
+        self._plain = compat.plain_jit_of(fun, **self._jit_options, **own)
         self._statics = Statics(*compat.static_arguments(self._plain))
-        self._planned: dict[tuple[Signature, bool], Planned] = {}
-        self._quick: dict[Any, Callable[..., Any]] = {}
+        programs = programs_of(fun, spec, self._jit_options, compiler_options, device)
+        self._planned, self._quick = programs.planned, programs.quick
         self._any_of_several = _by_signature(self._statics, self._jit_options, self._planned, self._quick)
-        self._ready: Callable[..., Any] = _never_planned
+        self._ready = self._what_is_ready()
         _alive.add(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -104,7 +108,7 @@ class LimitedFunction:
 
     def _cache_size(self) -> int:
         """Returns for how many kinds of calls there are programs; JAX's own tests ask their functions this."""
-        return len(self._planned)
+        return self._plain._cache_size() if self._is_plain else len(self._planned)
 
     def __reduce__(self) -> Any:
         # Plans and programs stay behind: the copy makes its own.
@@ -114,7 +118,9 @@ class LimitedFunction:
         """Forgets every plan and compiled program."""
         self._planned.clear()
         self._quick.clear()
-        self._ready = _never_planned
+        if self._is_plain:
+            self._plain.clear_cache()
+        self._ready = self._what_is_ready()
 
     def planned(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Planned:
         """Returns the planned and compiled program of a call, from the cache where it is there."""
@@ -122,10 +128,18 @@ class LimitedFunction:
         key = Signature.of(self._statics, args, kwargs), spread
         if key not in self._planned:
             self._planned[key] = self._planned_anew(args, kwargs)
-            # What fits when spread over devices may not fit on one, so that a call has to be looked at then.
-            several = len(self._planned) > 1 or spread
-            self._ready = self._any_of_several if several else self._planned[key].candidate.call
+        self._ready = self._what_is_ready()
         return self._planned[key]
+
+    def _what_is_ready(self) -> Callable[..., Any]:
+        """Returns what to call first: it refuses types that there is no program for."""
+        if self._is_plain:
+            return self._plain
+        if len(self._planned) != 1:
+            return self._any_of_several if self._planned else _never_planned
+        (((_, spread), only),) = self._planned.items()
+        # What fits when spread over devices may not fit on one, so that a call has to be looked at then.
+        return self._any_of_several if spread else only.candidate.call
 
     def _planned_anew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Planned:
         spec = self._spec
@@ -144,6 +158,11 @@ class LimitedFunction:
     def changes_nothing(self) -> bool:
         """Whether programs are compiled as plain `jax.jit` would."""
         return self._spec.changes_nothing
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether a call is one of plain `jax.jit`: with nothing to bound there is nothing to plan before it."""
+        return self._spec.changes_nothing and not self._spec.options.tune_seconds
 
     def written(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Written:
         """Returns the program of a call as it is written; plans nothing."""
@@ -177,6 +196,8 @@ class LimitedFunction:
         except ArgumentError as error:
             try:
                 self._plain.trace(*args, **kwargs)
+                if not shapes_will_do:
+                    self._plain(*args, **kwargs)  # which does not run either
             except (TypeError, ValueError) as theirs:  # whose words other code may look for
                 raise type(error)(f"{error}\n{theirs}") from error.__cause__
             raise
@@ -189,7 +210,7 @@ class LimitedFunction:
         if (
             not compat.has_known_sizes(closed)
             or self._spec.without_search(closed) is not None
-            or stays_in_place(traced, self._spec.limit_bytes)
+            or stays_in_place(traced, self._spec.limit_bytes, inline=bool(self._jit_options.get("inline")))
         ):
             return self._plain(*args, **kwargs)
         leaves = jax.tree.leaves(self._statics.split(args, kwargs)[0])
@@ -212,7 +233,12 @@ class LimitedFunction:
                 tracer,
             )
 
-        build = _builder(self._fun, self._statics, self._jit_options, signature, traced)
+        plain = self._plain
+        build = (
+            (lambda *_: plain)
+            if self._is_plain and not several
+            else _builder(self._fun, self._statics, self._jit_options, signature, traced)
+        )
         native, no_kernels = native_of(self._spec.options, self.platform, is_spread=spread)
 
         return Planner(
@@ -235,15 +261,17 @@ class LimitedFunction:
 
 
 def _lowered(args: tuple[Any, ...], kwargs: dict[str, Any], jitted: Any) -> Any:
-    with compat.without_explanations():  # the user's function has been traced already
+    with compat.own_trace():
         return jitted.lower(*args, **kwargs)
 
 
 def _is_spread(jit_options: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Tells whether any array of a call is, or shall be, on more than one device."""
+    if "device" in jit_options or "backend" in jit_options:  # wherever they are, they are moved there
+        return False
     asked = [jit_options.get(name) for name in ("in_shardings", "out_shardings")]
     places = [*jax.tree.leaves(asked), *(getattr(x, "sharding", None) for x in jax.tree.leaves((args, kwargs)))]
-    return any(len(getattr(place, "device_set", ())) > 1 for place in places)
+    return any(place.num_devices > 1 for place in places if isinstance(place, jax.sharding.Sharding))
 
 
 _alive: weakref.WeakSet[LimitedFunction] = weakref.WeakSet()
@@ -267,26 +295,59 @@ def _builder(
     The user's function is not called again: what it does beside computing, it does once for each signature.
     """
 
+    try:
+        user = weakref.ref(fun)  # programs are kept as long as their function, and would keep it
+    except TypeError:
+        user = lambda: fun  # noqa: E731
+    told = _told_of(fun, traced.fun_name)
+
     def build(graph: Graph | None, options: dict[str, Any], takers: Takers, native: Native, fresh: Places, /) -> Any:
         def compute(leaves: Sequence[Any]) -> list[Any]:
             if graph is None:
                 return compat.evaluate_jaxpr(traced.jaxpr.jaxpr, traced.jaxpr.consts, leaves)
             return run_program(graph, leaves, takers, native=native)
 
-        @functools.wraps(fun)
         def run(*args: Any, **kwargs: Any) -> Any:
             if Signature.of(statics, args, kwargs) != signature:
                 raise _OtherSignatureError
             # Called with arrays by `jax_debug_nans`, which looks for the user's own operation that made one.
-            if compat.tracing_is_inactive():
-                return fun(*args, **kwargs)
+            if compat.tracing_is_inactive() and (users := user()) is not None:
+                return users(*args, **kwargs)
             leaves = jax.tree.leaves(statics.split(args, kwargs)[0])
             results = run_once(compute, leaves, traced.jaxpr.out_avals, fresh) if fresh else compute(leaves)
             return jax.tree.unflatten(traced.out_tree, results)
 
-        return compat.plain_jit(run, **jit_options, compiler_options=options)
+        for name, value in told.items():
+            setattr(run, name, value)
+        return compat.plain_jit_of(run, **jit_options, compiler_options=options)
 
     return build
+
+
+def _told_of(fun: Callable[..., Any], name: str) -> dict[str, Any]:
+    """Returns the attributes by which JAX speaks of a program as of the function, and resolves its arguments alike.
+
+    They are like those that `functools.wraps` sets, but hold nothing that the function does.
+
+    Args:
+      fun: the function.
+      name: what JAX calls it.
+    """
+    told: dict[str, Any] = {"__name__": name}
+    told |= {name: getattr(fun, name) for name in ("__qualname__", "__module__", "__doc__") if hasattr(fun, name)}
+    with contextlib.suppress(ValueError, TypeError):  # there are callables without a signature
+        told["__signature__"] = inspect.signature(fun)
+    inner: Any = fun
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    inner = inspect.unwrap(inner)
+    code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
+    if isinstance(code, types.CodeType):  # where it is written
+        cells = tuple(types.CellType() for _ in code.co_freevars)
+        told["__wrapped__"] = types.FunctionType(code, {}, getattr(inner, "__name__", name), None, cells)
+    elif isinstance(inner, types.BuiltinFunctionType):
+        told["__wrapped__"] = inner
+    return told
 
 
 def _by_signature(

@@ -14,7 +14,7 @@ from memline.analysis import cost
 from memline.analysis.fusion import model_for
 from memline.analysis.machine import machine_for
 from memline.analysis.peak import Peak, peak_of
-from memline.compiling import honest_options
+from memline.compiling import honest_options, known_compile_options
 from memline.errors import MeasureError, PackingError
 from memline.ir.graph import Graph, Source
 from memline.ir.inplace import Takers
@@ -85,7 +85,7 @@ def origin(platform: str) -> Origin:
 
 
 def _record(written: Written, programs: tuple[Program, ...], notes: tuple[str, ...]) -> Record:
-    name, file, line = compat.defined_at(written.traced.jaxpr)
+    name, file, line = _defined_at(written.traced.jaxpr)
     return Record(
         title=name or "function",
         place=None if line is None else Place(file, line, name),
@@ -135,7 +135,7 @@ def _compiled(lowered: Any, written: Written, asked: Asked) -> tuple[Any, Dump |
     try:
         return _compiled_with(lowered, options, asked)
     except Exception:
-        known = compat.known_compile_options(options)
+        known = known_compile_options(options)
         unknown = options.keys() - known.keys() - written.compiler_options.keys()
         if not unknown:
             raise
@@ -230,3 +230,11 @@ def _places(*graphs: Graph) -> Callable[[str], Place | None]:
                     for v in node.outputs:
                         sources.setdefault(v.name, node.source)
     return lambda name: place_of(sources.get(name))
+
+
+def _defined_at(closed: Any) -> tuple[str, str, int | None]:
+    """Returns the name of the function behind a closed jaxpr, its file and first line; "" and None where unknown."""
+    told = str(closed.jaxpr.debug_info.func_src_info or "")
+    name, _, place = told.partition(" at ")
+    file, _, line = place.rpartition(":")
+    return (name, file, int(line)) if line.isdigit() else (name, "", None)

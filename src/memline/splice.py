@@ -1,5 +1,7 @@
 """A limited function inside other JAX code: one primitive that every transformation goes through.
 
+Jaxprs show it as they show `jax.jit`'s, by the same name and with its parameters `name` and `jaxpr`.
+
 Under an outer `jit` the planned program is spliced into place when the outer program is lowered. Under
 `vmap` the batched function is planned, under `jvp` the derivative; a gradient keeps only the inputs
 between the passes and plans the backward pass as a program of its own, which computes again what it
@@ -40,7 +42,8 @@ def call_spliced(traced: Any, leaves: Sequence[Any], spec: Spec) -> list[Any]:
     closed_over = (*traced.jaxpr.consts, *compat.lifted_constants(traced))
     places, after = compat.asked_shardings(traced)
     leaves = _placed(leaves, places[len(places) - len(leaves) :])
-    return _placed(memline_call_p.bind(*closed_over, *leaves, jaxpr=jaxpr, spec=spec), after)
+    outs = memline_call_p.bind(*closed_over, *leaves, jaxpr=jaxpr, spec=spec, name=traced.fun_name)
+    return _placed(outs, after)
 
 
 def _placed(xs: Sequence[Any], shardings: Sequence[Any]) -> list[Any]:
@@ -49,8 +52,8 @@ def _placed(xs: Sequence[Any], shardings: Sequence[Any]) -> list[Any]:
     return [x if s is None else jax.lax.with_sharding_constraint(x, s) for x, s in pairs]
 
 
-def stays_in_place(traced: Any, limit_bytes: int | None) -> bool:
-    """Tells whether a program can only run as a part of the one around it, and is sure to fit so.
+def stays_in_place(traced: Any, limit_bytes: int | None, *, inline: bool = False) -> bool:
+    """Tells whether a program shall or can only run as a part of the one around it, and is sure to fit so.
 
     It is if all its values, their tangents and their cotangents together take less than the limit, as often as an
     axis that it uses has places.
@@ -58,19 +61,23 @@ def stays_in_place(traced: Any, limit_bytes: int | None) -> bool:
     Args:
       traced: JAX's trace of the program.
       limit_bytes: the limit.
+      inline: whether it shall.
 
     Raises:
-      ArgumentError: it is not sure to fit, and it uses a mapped axis of a transformation around it, or is checked for
-        such, or it uses refs of the program around it.
+      ArgumentError: it can only run so, and is not sure to fit, for it uses a mapped axis of a transformation around
+        it, or is checked for such, or it uses refs of the program around it.
     """
     closed = traced.jaxpr
     sizes = compat.axis_sizes(closed)
     has_refs = compat.has_refs(traced)
     is_checked = any(compat.varying_axes(aval) for aval in closed.in_avals)
-    if not sizes and not is_checked and not has_refs:
+    must = bool(sizes) or is_checked or has_refs
+    if not must and not inline:
         return False
     if limit_bytes is not None and 3 * math.prod(sizes.values()) * all_values_bytes(closed) < limit_bytes:
         return True
+    if not must:
+        return False
     if sizes:
         raise ArgumentError(
             f"the function uses the axis {', '.join(sizes)} of a transformation around it (as lax.psum does), which "
@@ -111,8 +118,8 @@ def _make(fun: Callable[..., Any], types: Sequence[Any]) -> Any:
     return jax.make_jaxpr(fun)(*specs)
 
 
-def _abstract(*avals: Any, jaxpr: Any, spec: Spec) -> tuple[list[Any], Any]:
-    del avals, spec
+def _abstract(*avals: Any, jaxpr: Any, spec: Spec, name: str) -> tuple[list[Any], Any]:
+    del avals, spec, name
     return jaxpr.out_avals, jaxpr.effects
 
 
@@ -123,8 +130,9 @@ def _compiled(jaxpr: Any, spec: Spec) -> Any:
     return LimitedFunction(_function(jaxpr), spec)
 
 
-def _run(*args: Any, jaxpr: Any, spec: Spec) -> list[Any]:
+def _run(*args: Any, jaxpr: Any, spec: Spec, name: str) -> list[Any]:
     """Runs eagerly, as when the gradient of a limited function is taken outside `jit`."""
+    del name
     return _compiled(jaxpr, spec).call_concrete(*args)
 
 
@@ -134,8 +142,9 @@ def _planned(jaxpr: Any, spec: Spec, platform: str, native: Native) -> Any:
     return selected_joins(graph) if platform == "cpu" else graph  # as planned programs are compiled
 
 
-def _inline(*args: Any, jaxpr: Any, spec: Spec, stays: bool) -> list[Any]:
+def _inline(*args: Any, jaxpr: Any, spec: Spec, name: str, stays: bool) -> list[Any]:
     """The planned program, traced into the program around it."""
+    del name
     platform = jax.default_backend()
     native = native_of(spec.options, platform, is_spread=False)[0] if stays else NO_NATIVE
     return run_program(_planned(jaxpr, spec, platform, native), args, native=native)
@@ -167,18 +176,18 @@ def _batched(
 
 
 def _batch(
-    args: Sequence[Any], dims: Sequence[Any], *, jaxpr: Any, spec: Spec, size: int, spread_over: Any
+    args: Sequence[Any], dims: Sequence[Any], *, jaxpr: Any, spec: Spec, name: str, size: int, spread_over: Any
 ) -> tuple[list[Any], Sequence[int | None]]:
     axes = tuple(None if compat.is_unbatched(d) else int(d) for d in dims)
     if not any(d is not None for d in axes):
-        outs = memline_call_p.bind(*args, jaxpr=jaxpr, spec=spec)
+        outs = memline_call_p.bind(*args, jaxpr=jaxpr, spec=spec, name=name)
         return outs, [None] * len(outs)
     types = tuple(
         given if compat.is_sharded(given) else compat.shaped(given.shape, t.dtype, t.weak_type)
         for given, t in zip(map(compat.aval_of, args), jaxpr.in_avals, strict=True)
     )
     batched, out_axes = _batched(jaxpr, types, axes, size, spread_over)
-    return memline_call_p.bind(*args, jaxpr=batched, spec=spec), out_axes
+    return memline_call_p.bind(*args, jaxpr=batched, spec=spec, name=name), out_axes
 
 
 def _differentiable(aval: Any) -> bool:
@@ -206,8 +215,8 @@ def _tangent(jaxpr: Any, active: tuple[bool, ...]) -> Any:
     return _make(tangent, [*jaxpr.in_avals, *tangents])
 
 
-def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: Any, spec: Spec) -> Any:
-    outs = memline_call_p.bind(*primals, jaxpr=jaxpr, spec=spec)
+def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: Any, spec: Spec, name: str) -> Any:
+    outs = memline_call_p.bind(*primals, jaxpr=jaxpr, spec=spec, name=name)
     active = tuple(
         not compat.is_symbolic_zero(t) and _differentiable(a) for t, a in zip(tangents, jaxpr.in_avals, strict=True)
     )
@@ -215,7 +224,7 @@ def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: Any, spec: S
         return outs, [compat.symbolic_zero(a) for a in jaxpr.out_avals]
     moving = [t for t, on in zip(tangents, active, strict=True) if on]
     derivative = _tangent(jaxpr, active)
-    moved = iter(memline_call_p.bind(*primals, *moving, jaxpr=derivative, spec=_replayless(spec)))
+    moved = iter(memline_call_p.bind(*primals, *moving, jaxpr=derivative, spec=_replayless(spec), name=name))
     out_tangents = [next(moved) if _differentiable(a) else compat.symbolic_zero(a) for a in jaxpr.out_avals]
     return outs, out_tangents
 
@@ -247,16 +256,17 @@ def _transposed(jaxpr: Any, linear: tuple[bool, ...]) -> Any:
     return _make(transpose, [*fixed, *jaxpr.out_avals])
 
 
-def _transpose(cotangents: Sequence[Any], *args: Any, jaxpr: Any, spec: Spec) -> list[Any]:
+def _transpose(cotangents: Sequence[Any], *args: Any, jaxpr: Any, spec: Spec, name: str) -> list[Any]:
     linear = tuple(compat.is_undefined_primal(x) for x in args)
     held = [x for x, on in zip(args, linear, strict=True) if not on]
     given = [compat.instantiate_zeros(ct) for ct in cotangents]
-    outs = iter(memline_call_p.bind(*held, *given, jaxpr=_transposed(jaxpr, linear), spec=_replayless(spec)))
+    transposed = _transposed(jaxpr, linear)
+    outs = iter(memline_call_p.bind(*held, *given, jaxpr=transposed, spec=_replayless(spec), name=name))
     return [next(outs) if on else None for on in linear]
 
 
 memline_call_p = compat.new_primitive(
-    "memline_call",
+    "jit",  # for whoever looks into jaxprs: it is a call of its parameter `jaxpr` by that name, and no more
     impl=_run,
     abstract_eval=_abstract,
     lower=_inline,

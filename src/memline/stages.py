@@ -125,12 +125,13 @@ class Traced(jax.stages.Traced):
         Args:
           **how: what `jax.stages.Traced.lower` takes, such as `lowering_platforms`; the planned program is then
             lowered once more in that way, without memline's own kernels, and is JAX's own stage. So is a program
-            whose sizes are symbols, for `jax.export`: it is lowered as written, for there are no bytes to plan with.
+            whose sizes are symbols, for `jax.export`, or whose devices are not known yet (arguments on an abstract
+            mesh): it is lowered as written, for there are no bytes to plan with, or nowhere to compile it.
 
         Raises:
           MemoryLimitError: no plan that was tried fits the limit.
         """
-        if not compat.has_known_sizes(self.jaxpr):
+        if not compat.has_known_sizes(self.jaxpr) or compat.lack_devices((self._args, self._kwargs)):
             return super().lower(**how)
         planned = self._function.planned(self._args, self._kwargs)
         if how:

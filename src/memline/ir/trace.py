@@ -40,7 +40,6 @@ INLINED = {
     "remat2": "jaxpr",
     "checkpoint": "jaxpr",
     "custom_lin": "jaxpr",
-    "memline_call": "jaxpr",
 }
 """Primitives that merely call a jaxpr, by the parameter that holds it. Any other call is an op like the rest."""
 
@@ -179,7 +178,7 @@ class _Inliner:
     def _scan(self, eqn: Any, inputs: list[Value]) -> Sequence[Value]:
         """Writes a scan as a loop of one step at a time."""
         params = eqn.params
-        first, n_carried = compat.scan_counts(params, len(inputs))
+        first, n_carried = _scan_counts(params, len(inputs))
         last = first + n_carried
         given, carried, sliced = inputs[:first], inputs[first:last], inputs[last:]
         inner = _Inliner(self.platform, open_bodies=True, outer=self)
@@ -277,3 +276,11 @@ def _platform_branch(platforms: Any, platform: str) -> int:
         if names is None or aliases & set(names):
             return index
     return len(platforms) - 1
+
+
+def _scan_counts(params: dict[str, Any], n_operands: int) -> tuple[int, int]:
+    """Returns how many constants and how many carries a `scan` has; the rest of its operands are scanned over."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carries, _ = params["ft_in"].update(list(range(n_operands))).unpack()  # from jax 0.11 on
+    return len(list(consts)), len(list(carries))
