@@ -4,15 +4,17 @@ import functools
 import logging
 import weakref
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax._src import util
 from jax.experimental import checkify
 from jax.experimental.serialize_executable import deserialize_and_load, serialize
-from jax.sharding import PartitionSpec
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 import memline
 from tests.programs import TIGHT, N, kernel_sums, points
@@ -30,6 +32,14 @@ def leaked():
     return kept[0]
 
 
+@pytest.fixture
+def events(monkeypatch):
+    """What JAX tells its own tests: each trace, each compilation, and so on, by name."""
+    told = []
+    monkeypatch.setattr(util, "test_event_listener", lambda event, *args: told.append(event))
+    return told
+
+
 class TestUnderItsName:
     def test_memline_itself_goes_by_jaxs_own(self, jit, monkeypatch):
         expected = jax.jit(kernel_sums)(points())
@@ -43,6 +53,16 @@ class TestUnderItsName:
 REFUSED = {
     "text": (lambda jit: jit(lambda x: x)("text"), TypeError, "Error interpreting argument to .* at path x"),
     "a type": (lambda jit: jit(lambda x: x).lower(jnp.int32), TypeError, "Error interpreting argument to"),
+    "a shape to compute with": (
+        lambda jit: jit(lambda x: x)(jax.ShapeDtypeStruct((3,), "int8")), TypeError, "is not a valid JAX type",
+    ),
+    "a device and a backend": (
+        lambda jit: jit(abs, device=jax.devices()[0], backend="cpu"), ValueError, "can't specify both a device and",
+    ),
+    "a device and shardings": (
+        lambda jit: jit(abs, backend="cpu", out_shardings=SingleDeviceSharding(jax.devices()[0])),
+        ValueError, "If backend or device is specified on jit, then out_shardings should not be specified",
+    ),
     "no function": (lambda jit: jit(3), TypeError, "Expected a callable value"),
     "a list that is static": (
         lambda jit: jit(lambda x, y: x, static_argnums=1)(1, [2]), ValueError, "Non-hashable static arguments",
@@ -58,6 +78,7 @@ REFUSED = {
 
 
 class TestWhatItRefuses:
+    @pytest.mark.filterwarnings("ignore:backend and device argument:DeprecationWarning")
     @pytest.mark.parametrize("case", REFUSED)
     def test_errors_are_also_those_of_jit(self, jit, case):
         call, error, words = REFUSED[case]
@@ -139,8 +160,57 @@ class TestCaches:
             jit(fun)(points())
         assert sum("never seen function" in message and " fun " in message for message in caplog.messages) == 1
 
+    @pytest.mark.parametrize("limit", [None, "1GiB", TIGHT])
+    def test_one_for_all_that_is_made_of_a_function(self, events, limit):
+        def count(jit):
+            def fun(x):
+                return kernel_sums(x)
+
+            del events[:]
+            for _ in range(3):
+                np.testing.assert_allclose(jit(fun)(points()), expected, rtol=1e-5)
+            return [events.count(event) for event in ("trace_to_jaxpr", "jit_cpp_cache_miss")]
+
+        expected = jax.jit(kernel_sums)(points())
+        assert count(functools.partial(memline.jit, memory_limit=limit)) == count(jax.jit)
+
+    def test_other_settings_are_other_programs(self, jit):
+        def fun(x, y):
+            return kernel_sums(x) + y
+
+        cases: list[tuple[dict[str, Any], float]] = [
+            ({}, 1.0), ({"static_argnums": [1]}, 1.0), ({"static_argnames": ["y"]}, 2.0),
+        ]  # fmt: skip
+        for settings, y in cases:
+            expected = jax.jit(fun, **settings)(points(), y)
+            for count in (0, 1):
+                bounded = jit(fun, **settings)
+                assert bounded._cache_size() == count
+                np.testing.assert_allclose(bounded(points(), y), expected, rtol=1e-5)
+
+    def test_another_number_of_arguments(self, jit):
+        bounded = jit(lambda *xs: sum(map(kernel_sums, xs)))
+        for count in (1, 2, 1):
+            np.testing.assert_allclose(bounded(*[points()] * count), count * jax.jit(kernel_sums)(points()), rtol=1e-5)
+
 
 class TestStages:
+    def test_what_it_says_of_its_function(self, jit):
+        assert jit(functools.partial(kernel_sums)).__getstate__()["function_name"] == "kernel_sums"
+
+    def test_types_of_any_kind(self, jit):
+        class Shape:
+            shape, dtype = (N,), jnp.dtype("float32")
+
+        expected = jax.jit(kernel_sums).lower(points()).in_avals
+        for x in (Shape(), jax.typeof(points())):
+            assert jit(kernel_sums).lower(x).in_avals == expected
+
+    def test_devices_that_are_not_known_yet(self, jit):
+        spread = NamedSharding(AbstractMesh((2,), ("i",)), PartitionSpec("i"))
+        traced = jit(kernel_sums).trace(jax.ShapeDtypeStruct((N,), "float32", sharding=spread))
+        assert "num_partitions = 2" in traced.lower(lowering_platforms=("tpu",)).as_text()
+
     def test_they_are_jaxs_own(self, jit):
         bounded = jit(kernel_sums)
         traced = bounded.trace(points())
@@ -172,6 +242,33 @@ class TestStages:
 
 
 class TestInsideOtherTransformations:
+    @pytest.mark.parametrize("change", [lambda f: f, lambda f: jax.vmap(f, in_axes=(None, 0))])
+    def test_jaxprs_show_the_same(self, jit, change):
+        def fun(x, y):
+            return kernel_sums(x) * y
+
+        shown = [str(jax.make_jaxpr(change(made(fun)))(points(), jnp.ones(N))) for made in (jit, jax.jit)]
+        assert shown[0] == shown[1]
+
+    def test_they_are_the_users_lines(self, jit):
+        jaxpr = jax.make_jaxpr(lambda x: jit(kernel_sums)(x))(points())
+        assert "test_in_place_of_jit.py" in jaxpr.pretty_print(source_info=True, use_color=False)
+
+    def test_inlined_where_it_surely_fits(self):
+        for limit, calls in (("1GiB", 0), (TIGHT, 1)):
+            bounded = memline.jit(kernel_sums, memory_limit=limit, inline=True)
+            jaxpr = jax.make_jaxpr(lambda x, f=bounded: f(x))(points())
+            assert (
+                sum(eqn.primitive.name == "jit" and eqn.params["name"] == "kernel_sums" for eqn in jaxpr.eqns) == calls
+            )
+
+    def test_lowered_once_for_all_calls(self, jit):
+        bounded = jit(kernel_sums)
+        thrice = jax.jit(lambda x: bounded(bounded(bounded(x))))
+        expected = jax.jit(kernel_sums)
+        np.testing.assert_allclose(thrice(points()), expected(expected(expected(points()))), rtol=1e-4)
+        assert thrice.lower(points()).as_text().count("exponential") == 1
+
     def test_results_that_are_the_same_for_all(self, jit):
         bounded = jit(lambda x, y: (kernel_sums(x), y * 2, 1.0, {"both": (x * y).sum()}))
         xs, axes = jnp.stack([points(), points() + 1]), (0, None, None, {"both": 0})

@@ -51,6 +51,7 @@ def test_several_devices():
         assert placed(*on_host).sharding == rows
         second = jax.devices()[2]
         assert memline.jit(scores, memory_limit="800KiB", device=second)(*on_host).devices() == {second}
+        assert memline.jit(scores, memory_limit="800KiB", device=second)(x, w).devices() == {second}
         bounded = memline.jit(scores, memory_limit="800KiB")
         assert bounded(*jax.device_put(on_host, second)).devices() == {second}
         assert bounded(*on_host).devices() == {jax.devices()[0]}

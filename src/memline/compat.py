@@ -349,7 +349,8 @@ def new_primitive(
 
     def lower_in_context(context: Any, *args: Any, **params: Any) -> Any:
         fun = functools.partial(lower, stays=_stays(context.module_context))
-        return _mlir.lower_fun(fun, multiple_results=True)(context, *args, **params)
+        with own_trace():
+            return _mlir.lower_fun(fun, multiple_results=True)(context, *args, **params)
 
     def check(*given: Any, jaxpr: Any, **params: Any) -> Any:
         first = next(place for place, x in enumerate(given) if isinstance(x, _checkify.Error))

@@ -110,6 +110,9 @@ class LimitedFunction:
         """Returns for how many kinds of calls there are programs; JAX's own tests ask their functions this."""
         return self._plain._cache_size() if self._is_plain else len(self._planned)
 
+    def __getstate__(self) -> Any:
+        return self._plain.__getstate__()  # for whoever asks; copies are made by what follows
+
     def __reduce__(self) -> Any:
         # Plans and programs stay behind: the copy makes its own.
         return LimitedFunction, (self._fun, self._spec, self._jit_options, self._compiler_options, self._device)
@@ -127,7 +130,9 @@ class LimitedFunction:
         spread = self._is_spread(args, kwargs)
         key = Signature.of(self._statics, args, kwargs), spread
         if key not in self._planned:
-            self._planned[key] = self._planned_anew(args, kwargs)
+            self._trace(args, kwargs)  # JAX keeps it for the planner
+            with compat.own_trace():
+                self._planned[key] = self._planned_anew(args, kwargs)
         self._ready = self._what_is_ready()
         return self._planned[key]
 
@@ -143,7 +148,6 @@ class LimitedFunction:
 
     def _planned_anew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Planned:
         spec = self._spec
-        # JAX keeps the trace for the planner.
         small = spec.without_search(self._trace(args, kwargs).jaxpr) if spec.options.plain_below else None
         if small is not None and spec.limit_bytes is not None:
             planned = self.planner(args, kwargs, honest=False).planned(small)
@@ -261,7 +265,7 @@ class LimitedFunction:
 
 
 def _lowered(args: tuple[Any, ...], kwargs: dict[str, Any], jitted: Any) -> Any:
-    with compat.own_trace():
+    with compat.own_trace():  # for another limit too
         return jitted.lower(*args, **kwargs)
 
 
