@@ -206,6 +206,14 @@ class TestStages:
         for x in (Shape(), jax.typeof(points())):
             assert jit(kernel_sums).lower(x).in_avals == expected
 
+    def test_they_are_for_where_the_arguments_are(self, jit):
+        bounded, x = jit(kernel_sums), points()
+        spread = NamedSharding(
+            jax.make_mesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Auto,)), PartitionSpec("i")
+        )
+        for put, is_committed in ((jax.device_put(x, spread), True), (x, False)):
+            assert bounded.lower(put).compile()(put).committed is is_committed
+
     def test_devices_that_are_not_known_yet(self, jit):
         spread = NamedSharding(AbstractMesh((2,), ("i",)), PartitionSpec("i"))
         traced = jit(kernel_sums).trace(jax.ShapeDtypeStruct((N,), "float32", sharding=spread))

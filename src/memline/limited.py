@@ -29,7 +29,7 @@ from memline.ir.once import Places, run_once
 from memline.kernels.fresh import native_of
 from memline.kernels.native import Native
 from memline.planning import Planned, Planner, Spec, Written, platform_of
-from memline.programs import programs_of
+from memline.programs import forget_all, programs_of
 from memline.splice import call_spliced, stays_in_place
 from memline.stages import Lowered, Traced
 
@@ -60,7 +60,7 @@ class LimitedFunction:
         self._plain = compat.plain_jit_of(fun, **self._jit_options, **own)
         self._statics = Statics(*compat.static_arguments(self._plain))
         programs = programs_of(fun, spec, self._jit_options, compiler_options, device)
-        self._planned, self._quick = programs.planned, programs.quick
+        self._planned, self._places, self._quick = programs.planned, programs.places, programs.quick
         self._any_of_several = _by_signature(self._statics, self._jit_options, self._planned, self._quick)
         self._ready = self._what_is_ready()
         _alive.add(self)
@@ -119,8 +119,8 @@ class LimitedFunction:
 
     def clear_cache(self) -> None:
         """Forgets every plan and compiled program."""
-        self._planned.clear()
-        self._quick.clear()
+        for kept in (self._planned, self._places, self._quick):
+            kept.clear()
         if self._is_plain:
             self._plain.clear_cache()
         self._ready = self._what_is_ready()
@@ -133,8 +133,18 @@ class LimitedFunction:
             self._trace(args, kwargs)  # JAX keeps it for the planner
             with compat.own_trace():
                 self._planned[key] = self._planned_anew(args, kwargs)
+            self._places[key] = _places(args, kwargs)
         self._ready = self._what_is_ready()
         return self._planned[key]
+
+    def planned_in_place(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Planned:
+        """Returns the planned program of a call, lowered and compiled for where the call's arguments are."""
+        planned = self.planned(args, kwargs)
+        key = Signature.of(self._statics, args, kwargs), self._is_spread(args, kwargs)
+        if self._places.get(key) == _places(args, kwargs):
+            return planned
+        lowered = _lowered(args, kwargs, planned.candidate.call)
+        return replace(planned, candidate=replace(planned.candidate, lowered=lowered, compiled=lowered.compile()))
 
     def _what_is_ready(self) -> Callable[..., Any]:
         """Returns what to call first: it refuses types that there is no program for."""
@@ -269,6 +279,12 @@ def _lowered(args: tuple[Any, ...], kwargs: dict[str, Any], jitted: Any) -> Any:
         return jitted.lower(*args, **kwargs)
 
 
+def _places(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """Returns where a call's arguments are, as far as they are bound to be there."""
+    leaves = jax.tree.leaves((args, kwargs))
+    return tuple(getattr(x, "sharding", None) if getattr(x, "committed", True) else None for x in leaves)
+
+
 def _is_spread(jit_options: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Tells whether any array of a call is, or shall be, on more than one device."""
     if "device" in jit_options or "backend" in jit_options:  # wherever they are, they are moved there
@@ -283,6 +299,7 @@ _alive: weakref.WeakSet[LimitedFunction] = weakref.WeakSet()
 
 @compat.when_caches_are_cleared
 def _clear_all() -> None:
+    forget_all()
     for function in list(_alive):
         function.clear_cache()
 

@@ -21,10 +21,14 @@ class Programs:
 
     Attributes:
       planned: the programs, by the types of a call and whether its arrays are spread over devices.
+      places: where the arguments were that each of them was lowered for.
       quick: what to call, by a key that costs less to make; see `limited._quick_key`.
     """
 
     planned: dict[tuple[Signature, bool], Planned] = field(default_factory=dict[tuple[Signature, bool], Planned])
+    places: dict[tuple[Signature, bool], tuple[Any, ...]] = field(
+        default_factory=dict[tuple[Signature, bool], tuple[Any, ...]]
+    )
     quick: dict[Any, Callable[..., Any]] = field(default_factory=dict[Any, Callable[..., Any]])
 
 
@@ -49,6 +53,11 @@ def programs_of(fun: Callable[..., Any], *settings: Any) -> Programs:
         return _kept.setdefault(fun, {}).setdefault(_frozen(settings), Programs())
     except TypeError:  # one of them cannot be hashed, or there are no weak references to the function
         return Programs()
+
+
+def forget_all() -> None:
+    """Forgets what was planned for functions that something may be made of again."""
+    _kept.clear()
 
 
 def _frozen(x: Any) -> Hashable:

@@ -133,7 +133,7 @@ class Traced(jax.stages.Traced):
         """
         if not compat.has_known_sizes(self.jaxpr) or compat.lack_devices((self._args, self._kwargs)):
             return super().lower(**how)
-        planned = self._function.planned(self._args, self._kwargs)
+        planned = self._function.planned_in_place(self._args, self._kwargs)
         if how:
             return planned.candidate.portable().trace(*self._args, **self._kwargs).lower(**how)
         return Lowered(planned)
