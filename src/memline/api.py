@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -108,7 +109,7 @@ def jit(
         return functools.partial(jit, **settings)
     _require_callable(fun)
     spec = _spec(memory_limit, plan, options, device)
-    return LimitedFunction(fun, spec, jit_options, compiler_options, device)
+    return LimitedFunction(fun, spec, jit_options, compiler_options, device, shares=True)
 
 
 _PASSED_ON = (
@@ -209,7 +210,7 @@ def plan(
     >>> made.compiled_peak_bytes <= 4 * 2**20, len(made.moves)
     (True, 1)
     """
-    limited = jit(fun, memory_limit=memory_limit, **settings)
+    limited = copy.copy(jit(fun, memory_limit=memory_limit, **settings))  # which plans by itself
 
     @functools.wraps(fun)
     def planned(*args: Any, **kwargs: Any) -> Plan:
@@ -333,7 +334,7 @@ def report(
         asked = Asked(layout, measure, args, given)
         return Report(record_of_written(Written.of(fun.trace(*args, **given), jax.default_backend()), asked))
     else:
-        limited = jit(fun, memory_limit=memory_limit, **settings)
+        limited = copy.copy(jit(fun, memory_limit=memory_limit, **settings))
     traced_args, traced_kwargs = limited.traced_arguments(args, given)
     asked = Asked(layout, measure, traced_args, traced_kwargs)
     if limited.changes_nothing:

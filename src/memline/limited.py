@@ -29,7 +29,7 @@ from memline.ir.once import Places, run_once
 from memline.kernels.fresh import native_of
 from memline.kernels.native import Native
 from memline.planning import Planned, Planner, Spec, Written, platform_of
-from memline.programs import forget_all, programs_of
+from memline.programs import Programs, forget_all, programs_of
 from memline.splice import call_spliced, stays_in_place
 from memline.stages import Lowered, Traced
 
@@ -48,7 +48,10 @@ class LimitedFunction:
         jit_options: dict[str, Any] | None = None,
         compiler_options: dict[str, Any] | None = None,
         device: Any = None,
+        *,
+        shares: bool = False,
     ) -> None:
+        """Makes the function; its programs are those of all that is made so of `fun` if it shares them."""
         functools.update_wrapper(self, fun)
         self._fun = fun
         self._spec = spec
@@ -59,7 +62,7 @@ class LimitedFunction:
         own = {"compiler_options": compiler_options} if compiler_options and self._is_plain else {}
         self._plain = compat.plain_jit_of(fun, **self._jit_options, **own)
         self._statics = Statics(*compat.static_arguments(self._plain))
-        programs = programs_of(fun, spec, self._jit_options, compiler_options, device)
+        programs = programs_of(fun, spec, self._jit_options, compiler_options, device) if shares else Programs()
         self._planned, self._places, self._quick = programs.planned, programs.places, programs.quick
         self._any_of_several = _by_signature(self._statics, self._jit_options, self._planned, self._quick)
         self._ready = self._what_is_ready()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -24,7 +25,8 @@ SHAPE = jax.ShapeDtypeStruct((N,), jnp.float32)
 
 
 def bounded(folder: Any, fun: Any = kernel_sums, limit: Any = TIGHT, **settings: Any) -> Any:
-    return memline.jit(fun, memory_limit=limit, options=memline.Options(plan_cache=folder), **settings)
+    # A copy, which plans by itself as another process does: what memline.jit makes of a function shares its programs.
+    return copy.copy(memline.jit(fun, memory_limit=limit, options=memline.Options(plan_cache=folder), **settings))
 
 
 def is_recalled(plan: memline.Plan) -> bool:
