@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import memline
-from tests.programs import assert_same
+from tests.comparing import assert_same
 from tests.test_several_devices import run_with_devices
 
 WIDTH, BATCH = 64, 2048

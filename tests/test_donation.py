@@ -7,7 +7,7 @@ import pytest
 import memline
 from memline.donation import Donations
 from memline.ir.trace import trace
-from tests.programs import TIGHT, N, kernel_sums, limited, points
+from tests.comparing import TIGHT, N, kernel_sums, limited, points
 
 X, Y, M = jnp.ones(N), jnp.ones(N), jnp.ones((N, 3))
 UNUSABLE = "Some donated buffers were not usable"

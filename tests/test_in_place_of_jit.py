@@ -17,7 +17,7 @@ from jax.experimental.serialize_executable import deserialize_and_load, serializ
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 import memline
-from tests.programs import TIGHT, N, kernel_sums, points
+from tests.comparing import TIGHT, N, kernel_sums, points
 
 
 @pytest.fixture(params=["1GiB", TIGHT], ids=["a wide limit", "a tight limit"])

@@ -11,7 +11,7 @@ from jax import lax
 
 import memline
 from memline.devices import device_bytes
-from tests.programs import TIGHT, N, agree, assert_same, kernel_sums, limited, points
+from tests.comparing import TIGHT, N, agree, assert_same, kernel_sums, limited, points
 
 
 class TestLimits:

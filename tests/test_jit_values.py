@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import memline
-from tests.programs import TIGHT, N, agree, assert_same, kernel_sums, limited, points
+from tests.comparing import TIGHT, N, agree, assert_same, kernel_sums, limited, points
 
 
 class Pair(NamedTuple):

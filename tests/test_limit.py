@@ -10,7 +10,7 @@ from jax import lax
 
 import memline
 from memline.compiling import Compiler
-from tests.programs import TIGHT, N, assert_same, kernel_sums, points
+from tests.comparing import TIGHT, N, assert_same, kernel_sums, points
 
 BOUNDED = memline.limit(kernel_sums, TIGHT)
 ROOMY = memline.limit(kernel_sums, 4 * TIGHT)

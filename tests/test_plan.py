@@ -15,7 +15,7 @@ import memline
 from memline import Keep, Plan, PlanError, Recompute, SplitAxis
 from memline.ir.graph import Loop
 from memline.units import format_bytes
-from tests.programs import TIGHT, N, assert_same, kernel_sums, points
+from tests.comparing import TIGHT, N, assert_same, kernel_sums, points
 
 
 def shape(*sizes: int) -> jax.ShapeDtypeStruct:

@@ -13,8 +13,8 @@ import pytest
 
 import memline
 from memline.compat import Tracer
+from tests.comparing import TIGHT, N, assert_same, kernel_sums, limited, points
 from tests.families import FAMILIES
-from tests.programs import TIGHT, N, assert_same, kernel_sums, limited, points
 
 JAX: Any = jax  # the settings that are contexts have no types
 SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {

@@ -7,7 +7,7 @@ import pytest
 import memline
 from memline.ir.check import check
 from memline.ir.graph import Loop
-from tests.programs import TIGHT, N, assert_same, kernel_sums, points
+from tests.comparing import TIGHT, N, assert_same, kernel_sums, points
 
 BOUNDED = memline.jit(kernel_sums, memory_limit=TIGHT)
 SHAPE = jax.ShapeDtypeStruct((N,), jnp.float32)

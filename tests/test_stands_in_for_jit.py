@@ -20,7 +20,7 @@ from jax.experimental import io_callback
 from jax.sharding import NamedSharding, PartitionSpec
 
 import memline
-from tests.programs import TIGHT, N, kernel_sums, points
+from tests.comparing import TIGHT, N, kernel_sums, points
 
 LIMITS = [None, "1GiB", TIGHT]
 

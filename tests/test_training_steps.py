@@ -18,7 +18,7 @@ from jax import lax
 import memline
 from memline.compiling import HONEST_CPU
 from memline.verify.compiled import compiled_peak
-from tests.programs import assert_same
+from tests.comparing import assert_same
 
 # The first step of adam is as long for a gradient of rounding as for any other, so that eps is not too small.
 CLIPPED = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-2, eps=1e-3))

@@ -17,7 +17,7 @@ from memline import Compile, Options, Plan
 from memline.plan.strategies import CPU_STRATEGIES, Strategy
 from memline.tuning import Tuning, tune
 from memline.verify.compiled import CompiledPeak
-from tests.programs import TIGHT, N, assert_same, kernel_sums, points
+from tests.comparing import TIGHT, N, assert_same, kernel_sums, points
 
 BASE = CompiledPeak(argument_bytes=1000, output_bytes=1000, temp_bytes=8000, alias_bytes=1000)
 RESULTS = [jnp.arange(4.0)]

@@ -17,8 +17,8 @@ from memline.ir.graph import Graph, Op
 from memline.ir.trace import from_jaxpr
 from memline.plan.moves import SplitAxis
 from memline.verify.measured import measure
+from tests.comparing import agree, assert_same
 from tests.families import normal
-from tests.programs import agree, assert_same
 
 MIB = 2**20
 N = 1501

@@ -25,8 +25,8 @@ from memline.ir.plain import NotPlain
 from memline.options import Options
 from memline.plan.search import search
 from memline.planning import prepared_graph
+from tests.comparing import kernel_sums
 from tests.drawing import Drawn, programs
-from tests.programs import kernel_sums
 
 X = jax.ShapeDtypeStruct((60, 40), jnp.float32)
 

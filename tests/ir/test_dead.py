@@ -13,8 +13,8 @@ from memline.ir.dead import drop_dead
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Loop
 from memline.ir.trace import from_jaxpr
+from tests.comparing import assert_same
 from tests.families import normal
-from tests.programs import assert_same
 
 X, W = normal(9, 5), normal(5, 5, seed=1)
 

@@ -12,9 +12,9 @@ import pytest
 from memline.ir.graph import Graph
 from memline.ir.scopes import loop_bodies
 from memline.ir.trace import from_jaxpr
+from tests.comparing import assert_same
 from tests.families import normal
 from tests.passes.looping import cut, leaves_of, opened, quick, regions
-from tests.programs import assert_same
 
 ROWS, WIDTH = 6, 3
 X, W = normal(ROWS, WIDTH), 0.5 * normal(WIDTH, WIDTH, seed=1)

@@ -15,8 +15,8 @@ from memline.ir.check import check
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Loop
 from memline.ir.trace import from_jaxpr
+from tests.comparing import assert_same
 from tests.families import normal
-from tests.programs import assert_same
 
 MIB = 2**20
 

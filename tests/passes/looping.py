@@ -17,7 +17,7 @@ from memline.ir.trace import from_jaxpr
 from memline.passes.defer import defer
 from memline.passes.split import split
 from memline.plan.apply import region_of
-from tests.programs import assert_same
+from tests.comparing import assert_same
 
 QUICK = {"xla_backend_optimization_level": 0}
 

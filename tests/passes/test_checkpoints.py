@@ -16,6 +16,7 @@ from memline.ir.check import check
 from memline.ir.graph import Graph, Loop
 from memline.passes.split import split
 from memline.verify.compiled import compiled_peak
+from tests.comparing import assert_same
 from tests.families import normal
 from tests.passes.looping import (
     as_function,
@@ -28,7 +29,6 @@ from tests.passes.looping import (
     quick,
     regions,
 )
-from tests.programs import assert_same
 
 WIDTH, STEPS = 3, 12
 H, XS, W = normal(WIDTH), normal(STEPS, WIDTH, seed=1), 0.5 * normal(WIDTH, WIDTH, seed=2)

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from tests.comparing import assert_same
 from tests.drawing_loops import CARRIED, STACKED, STEPS, WIDTH
 from tests.passes.looping import cut, leaves_of, opened, quick, regions
-from tests.programs import assert_same
 
 ROWS = 7
 FAST = settings(

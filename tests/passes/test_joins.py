@@ -16,8 +16,8 @@ from memline.ir.emit import evaluate
 from memline.ir.graph import Graph
 from memline.ir.trace import from_jaxpr, trace
 from memline.passes.joins import selected_joins
+from tests.comparing import assert_same
 from tests.families import normal
-from tests.programs import assert_same
 
 KIB = 1 << 10
 

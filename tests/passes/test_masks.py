@@ -13,8 +13,8 @@ from memline.ir.emit import evaluate
 from memline.ir.graph import Graph
 from memline.ir.trace import trace
 from memline.passes.masks import own_masks
+from tests.comparing import assert_same
 from tests.families import normal
-from tests.programs import assert_same
 
 MIB = 2**20
 

@@ -18,8 +18,8 @@ from memline.ir.scopes import loop_bodies
 from memline.ir.trace import from_jaxpr, trace
 from memline.passes.canonical import canonical_convolutions
 from memline.passes.patches import patched_convolutions
+from tests.comparing import assert_same
 from tests.families import normal
-from tests.programs import assert_same
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 

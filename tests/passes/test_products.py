@@ -21,8 +21,8 @@ from memline.ir.trace import trace
 from memline.passes.products import orient_products, slow_products, turn_products
 from memline.plan.apply import apply_moves
 from memline.plan.moves import move_from_dict, move_to_dict
+from tests.comparing import assert_same
 from tests.families import normal
-from tests.programs import assert_same
 
 MIB = 2**20
 

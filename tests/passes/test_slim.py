@@ -21,8 +21,8 @@ from memline.plan.apply import apply_moves, tape_moves
 from memline.plan.moves import SlimTape, SplitAxis
 from memline.plan.plan import Plan
 from memline.planning import prepared_graph
+from tests.comparing import assert_same
 from tests.families import normal
-from tests.programs import assert_same
 
 T, D = 23, 6
 W, B, START, XS = 0.4 * normal(D, D), normal(D, seed=1), normal(D, seed=2), normal(T, D, seed=3)

@@ -17,8 +17,8 @@ from memline.ir.trace import trace
 from memline.passes.split import split
 from memline.plan.apply import region_of
 from memline.verify.compiled import compiled_peak
+from tests.comparing import assert_same
 from tests.families import FAMILIES, normal, whole_numbers
-from tests.programs import assert_same
 
 QUICK = {"xla_backend_optimization_level": 0}
 # Library calls hide their memory from the compiler's account.

@@ -14,9 +14,9 @@ from memline.ir.check import check
 from memline.ir.graph import Graph, Op
 from memline.passes.split import split
 from memline.verify.compiled import compiled_peak
+from tests.comparing import assert_same
 from tests.families import normal
 from tests.passes.looping import assert_regions_agree, cut, leaves_of, loops, opened, quick, region_at, regions
-from tests.programs import assert_same
 
 ROWS, WIDTH, TURNS = 6, 3, 4
 X, W = normal(ROWS, WIDTH), 0.5 * normal(WIDTH, WIDTH, seed=1)

@@ -17,6 +17,7 @@ from memline.ir.check import check
 from memline.ir.graph import Graph
 from memline.passes.split import split
 from memline.verify.compiled import compiled_peak
+from tests.comparing import assert_same
 from tests.families import normal
 from tests.passes.looping import (
     as_function,
@@ -30,7 +31,6 @@ from tests.passes.looping import (
     region_at,
     regions,
 )
-from tests.programs import assert_same
 
 ROWS, WIDTH, STEPS = 6, 3, 4
 X, WS = normal(ROWS, WIDTH), 0.5 * normal(STEPS, WIDTH, WIDTH, seed=1)

@@ -14,8 +14,8 @@ import memline
 from memline.ir.codec import decode, encode
 from memline.planning import prepared_graph
 from memline.verify.measured import measure
+from tests.comparing import agree, assert_same
 from tests.families import normal
-from tests.programs import agree, assert_same
 
 MIB = 2**20
 ROWS, WIDTH = 2000, 4

@@ -16,8 +16,8 @@ from memline.ir.graph import Graph, Loop
 from memline.ir.trace import trace
 from memline.plan.apply import apply_moves
 from memline.plan.moves import move_from_dict, move_to_dict
+from tests.comparing import assert_same
 from tests.families import FAMILIES, normal
-from tests.programs import assert_same
 
 MOVES = [SplitAxis("%7", axis=0, chunk=512), SplitAxis("%7@0", axis=2, chunk=1), Keep("%7"), Recompute("%s0.1")]
 

@@ -20,8 +20,8 @@ from memline.ir.trace import from_jaxpr, trace
 from memline.plan.apply import apply_moves
 from memline.plan.moves import move_from_dict, move_to_dict
 from memline.plan.rewriting import pays
+from tests.comparing import assert_same
 from tests.families import normal
-from tests.programs import assert_same
 
 X = jax.ShapeDtypeStruct((60, 50, 40), "float32")
 

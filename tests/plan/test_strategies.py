@@ -16,7 +16,7 @@ from memline import Compile, PlanError, compat
 from memline.plan.moves import move_from_dict, move_to_dict
 from memline.plan.strategies import CPU_STRATEGIES, as_compiler_options, combined, strategies_for
 from memline.plan.tried import Tried
-from tests.programs import assert_same
+from tests.comparing import assert_same
 
 SMALL_LOOPS = "xla_cpu_small_while_loop_byte_threshold"
 WHOLE = as_compiler_options(((SMALL_LOOPS, 1 << 16),))

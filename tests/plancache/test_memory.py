@@ -19,7 +19,7 @@ from memline.ir.check import check
 from memline.ir.codec import NotPlain
 from memline.plancache.memory import Memory
 from memline.plancache.store import Store
-from tests.programs import TIGHT, N, assert_same, kernel_sums, points
+from tests.comparing import TIGHT, N, assert_same, kernel_sums, points
 
 SHAPE = jax.ShapeDtypeStruct((N,), jnp.float32)
 

@@ -16,8 +16,8 @@ from memline.errors import ArgumentError, LimitError, MemoryLimitError
 from memline.report import layout as layouts
 from memline.report.record import Program
 from memline.report.report import Report
+from tests.comparing import TIGHT, N, kernel_sums
 from tests.packing.native import needs_solver
-from tests.programs import TIGHT, N, kernel_sums
 
 SHAPE = jax.ShapeDtypeStruct((N,), jnp.float32)
 BOUNDED = memline.jit(kernel_sums, memory_limit=TIGHT)

@@ -23,8 +23,8 @@ from memline.ir.trace import trace
 from memline.passes.rewrite import rewrite
 from memline.rewrites.find import rewritings
 from memline.rewrites.order import Problem, best_order, least_bytes, text_of
+from tests.comparing import assert_same
 from tests.families import normal
-from tests.programs import assert_same
 
 Spelling = tuple[Callable[..., Any], str]
 """A program, and what it computes as `np.einsum` says it; several axes of a result may be merged to one."""

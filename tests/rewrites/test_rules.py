@@ -21,8 +21,8 @@ from memline.ir.graph import Graph
 from memline.ir.trace import from_jaxpr
 from memline.passes.rewrite import rewrite
 from memline.rewrites.find import rewritings
+from tests.comparing import assert_same
 from tests.families import normal, whole_numbers
-from tests.programs import assert_same
 
 N, WIDTH, MANY = 40, 6, 300
 

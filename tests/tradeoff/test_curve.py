@@ -19,7 +19,7 @@ import memline
 from memline import Curve, PlanError, Point
 from memline.tradeoff.sample import curve_of
 from memline.verify.compiled import compiled_peak
-from tests.programs import assert_same, kernel_sums
+from tests.comparing import assert_same, kernel_sums
 
 SHAPE = jax.ShapeDtypeStruct((4000,), jnp.float32)
 CURVE = memline.curve(kernel_sums, SHAPE, points=5)
