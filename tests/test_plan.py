@@ -32,8 +32,8 @@ class TestPlanning:
     def test_the_plan_says_what_was_done_and_why(self):
         plan = memline.plan(kernel_sums, TIGHT)(points())
         assert [type(move) for move in plan.moves] == [SplitAxis]
-        assert "test_plan.py" not in plan.decisions[0].reason, "the value is made in programs.py"
-        assert "programs.py" in plan.decisions[0].reason
+        assert "test_plan.py" not in plan.decisions[0].reason, "the value is made in comparing.py"
+        assert "comparing.py" in plan.decisions[0].reason
         assert plan.decisions[0].saved_bytes > 900_000
         assert plan.limit_bytes == TIGHT
         assert plan.argument_bytes == plan.output_bytes == 4 * N
@@ -97,7 +97,7 @@ class TestPage:
     def test_a_plan_prints_as_a_readable_page(self):
         page = str(memline.plan(kernel_sums, TIGHT)(points()))
         assert page.startswith("memline plan\n")
-        for word in ("limit", "97.66 KiB", "as written", "this plan", "floor", "compile", "SplitAxis", "programs.py"):
+        for word in ("limit", "97.66 KiB", "as written", "this plan", "floor", "compile", "SplitAxis", "comparing.py"):
             assert word in page
         assert max(map(len, page.splitlines())) < 200
 

@@ -3,6 +3,7 @@ computed again, and new parameters and moments written over the old ones."""
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 from collections.abc import Callable
@@ -168,7 +169,11 @@ def test_a_quarter_of_the_temporaries_is_enough(name):
 
 def test_a_plan_from_the_cache_writes_in_place_too(tmp_path, monkeypatch):
     options = memline.Options(plan_cache=tmp_path)
-    lower = lambda: BIG_WEIGHTS.bounded(BIG_WEIGHTS.limit_bytes, options=options).lower(*BIG_WEIGHTS.fresh())  # noqa: E731
+
+    def lower():
+        bounded = BIG_WEIGHTS.bounded(BIG_WEIGHTS.limit_bytes, options=options)
+        return copy.copy(bounded).lower(*BIG_WEIGHTS.fresh())  # a copy plans by itself, as in another process
+
     first = lower()
     monkeypatch.setattr("memline.planning.search", None)  # nothing is searched for again
     again = lower()

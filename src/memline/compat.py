@@ -266,11 +266,14 @@ def compiled_afresh(lowered: Any, compiler_options: dict[str, Any] | None = None
     """Compiles a `jax.stages.Lowered` so that the program can be saved.
 
     XLA:CPU cannot save a program that it has read from JAX's compilation cache on disk: its kernels' code is lost
-    (jax 0.10 and 0.11). Where that cache is in use it is passed by; else what is compiled already is taken.
+    (jax 0.10 and 0.11). Nor can it save one with a sort that has run. Where that cache is in use it is passed by; else
+    what is compiled already is taken, if it has no sort.
     """
     config: Any = jax.config
     if not (config.jax_compilation_cache_dir and config.jax_enable_compilation_cache):
-        return lowered.compile(compiler_options=compiler_options)
+        compiled = lowered.compile(compiler_options=compiler_options)
+        if " sort(" not in str(compiled.as_text()):
+            return compiled
     with _config.enable_compilation_cache(False):
         _compilation_cache.reset_cache()  # it asks only once whether it is enabled
         try:
