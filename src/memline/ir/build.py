@@ -10,7 +10,7 @@ import jax
 from jax import lax
 
 from memline import compat
-from memline.ir.graph import Node, Op, Source, Value
+from memline.ir.graph import Graph, Node, Op, Source, Value
 from memline.ir.trace import from_jaxpr
 
 
@@ -105,6 +105,34 @@ class Builder:
             )
             env.update(zip(op.outputs, outputs, strict=True))
         return [read(v) for v in inner.outputs]
+
+
+def with_replaced(
+    scope: Graph,
+    stand_in: Callable[[Op], tuple[Any, Callable[..., Any]] | None],
+    suffix: str,
+    memo: dict[Any, Any],
+) -> Graph:
+    """Returns a graph with JAX functions of their operands in the place of some of its own ops, bodies left alone.
+
+    Args:
+      scope: the graph.
+      stand_in: returns what stands in for an op of one result, as a pair of a key and the function; None leaves it.
+      suffix: what the names of new values have after that of the op's result.
+      memo: where traces are kept, as for `Builder.call`.
+    """
+    nodes: list[Node] = []
+    for node in scope.nodes:
+        function = stand_in(node) if isinstance(node, Op) else None
+        if function is None:
+            nodes.append(node)
+            continue
+        builder = Builder(node.outputs[0].name + suffix)
+        builder.call(function, *node.inputs, source=node.source, memo=memo)
+        *before, last = builder.nodes
+        nodes += [*before, replace(last, outputs=node.outputs)]
+    changed = any(new is not old for new, old in zip(nodes, scope.nodes, strict=False)) or len(nodes) > len(scope.nodes)
+    return Graph(scope.inputs, tuple(nodes), scope.outputs) if changed else scope
 
 
 def op_like(op: Op, primitive: Any, params: dict[str, Any], inputs: tuple[Value, ...], output: Value) -> Op:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeGuard
 
 import jax.numpy as jnp
@@ -21,7 +20,7 @@ import numpy as np
 from jax import lax
 
 from memline.analysis.fusion import is_elementwise
-from memline.ir.build import Builder
+from memline.ir.build import with_replaced
 from memline.ir.graph import Graph, Node, Op, Value
 from memline.ir.scopes import loop_bodies, map_scopes
 from memline.rules import elementwise
@@ -46,7 +45,11 @@ def selected_joins(graph: Graph) -> Graph:
     ['slice', 'slice', 'iota', 'pad', 'lt', 'broadcast_in_dim', 'select_n', 'mul']
     """
     memo: dict[Any, Any] = {}
-    return map_scopes(graph, lambda scope, _: _selected_here(scope, memo))
+
+    def selected(scope: Graph, _: bool) -> Graph:
+        return with_replaced(scope, lambda op: _selection(op) if _is_read_inside(op, scope) else None, "j", memo)
+
+    return map_scopes(graph, selected)
 
 
 def join_notes(graph: Graph) -> tuple[str, ...]:
@@ -62,21 +65,6 @@ def join_notes(graph: Graph) -> tuple[str, ...]:
         return ()
     more = f" and {len(told) - _MOST_TOLD} more" if len(told) > _MOST_TOLD else ""
     return (f"joined where they are read, without a copy: {', '.join(told[:_MOST_TOLD])}{more}",)
-
-
-def _selected_here(scope: Graph, memo: dict[Any, Any]) -> Graph:
-    if not any(node.kind == "concatenate" for node in scope.nodes):
-        return scope
-    nodes: list[Node] = []
-    for node in scope.nodes:
-        if _is_read_inside(node, scope):
-            builder = Builder(node.outputs[0].name + "j")
-            builder.call(_selection(node), *node.inputs, source=node.source, memo=memo)
-            *before, last = builder.nodes
-            nodes += [*before, replace(last, outputs=node.outputs)]
-        else:
-            nodes.append(node)
-    return Graph(scope.inputs, tuple(nodes), scope.outputs) if len(nodes) > len(scope.nodes) else scope
 
 
 def _is_read_inside(join: Node, scope: Graph) -> TypeGuard[Op]:

@@ -14,14 +14,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 
-from memline.ir.build import Builder
-from memline.ir.graph import Graph, Node, Op
+from memline.ir.build import with_replaced
+from memline.ir.graph import Graph, Op
 from memline.ir.scopes import map_scopes
 
 
@@ -42,20 +41,11 @@ def patched_convolutions(graph: Graph) -> Graph:
     (['reshape', 'dot_general'], ['conv_general_dilated'])
     """
     memo: dict[Any, Any] = {}
-    return map_scopes(graph, lambda scope, _: _patched_here(scope, memo))
 
+    def patched(scope: Graph, _: bool) -> Graph:
+        return with_replaced(scope, lambda op: _product(op) if _is_swapped(op) else None, "p", memo)
 
-def _patched_here(scope: Graph, memo: dict[Any, Any]) -> Graph:
-    nodes: list[Node] = []
-    for node in scope.nodes:
-        if isinstance(node, Op) and _is_swapped(node):
-            builder = Builder(node.outputs[0].name + "p")
-            builder.call(_product(node), *node.inputs, source=node.source, memo=memo)
-            *before, last = builder.nodes
-            nodes += [*before, replace(last, outputs=node.outputs)]
-        else:
-            nodes.append(node)
-    return Graph(scope.inputs, tuple(nodes), scope.outputs) if len(nodes) > len(scope.nodes) else scope
+    return map_scopes(graph, patched)
 
 
 def _is_swapped(op: Op) -> bool:
