@@ -240,8 +240,9 @@ def curve(
       points: how many limits to try above the smallest, spread evenly over orders of magnitude of temporaries. The
         curve has fewer points where plans are equal, or slower than one that needs less.
       measure: whether to run each plan as well, in fresh processes that take turns, and to judge by those times and
-        not by estimates. Takes some seconds a plan, more where the program does.
-      repeats: timed calls in each of a plan's three processes.
+        not by estimates. Takes some seconds a plan, more where the program does; a plan whose call is estimated at
+        more than a minute is not run, and keeps its estimate.
+      repeats: timed calls in each of a plan's three processes; a call of more than five seconds is timed once.
       kwargs: keyword arguments of the call.
       **settings: the other arguments of `memline.jit`, such as static_argnums and options.
 

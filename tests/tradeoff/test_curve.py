@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -17,8 +18,9 @@ from matplotlib.figure import Figure
 
 import memline
 from memline import Curve, PlanError, Point
-from memline.tradeoff.sample import curve_of
+from memline.tradeoff.sample import curve_of, measured
 from memline.verify.compiled import compiled_peak
+from memline.verify.measured import Measured
 from tests.comparing import assert_same, kernel_sums
 
 SHAPE = jax.ShapeDtypeStruct((4000,), jnp.float32)
@@ -128,6 +130,22 @@ class TestMeasured:
         assert "measured peak" in str(curve)
         assert Curve.from_json(curve.to_json()) == curve
 
+    def test_slow_calls_are_timed_once_and_endless_ones_not_at_all(self, monkeypatch: pytest.MonkeyPatch):
+        runs: list[int] = []
+
+        def measure(*args: Any, repeats: int) -> Measured:
+            runs.append(repeats)
+            return Measured(1 << 20, 0, 9.0, (9.0,) * repeats, "by hand")
+
+        monkeypatch.setattr("memline.tradeoff.sample.measure_compiled", measure)
+        quick, slow, endless = (replace(CURVE.plain, estimated_seconds=s) for s in (0.1, 8.0, 5000.0))
+        planned: Any = SimpleNamespace(candidate=SimpleNamespace(compiled=None))
+        plans: dict[Point, Any] = dict.fromkeys((quick, slow, endless), planned)
+        found = measured(plans, (), {}, 3)
+        assert [p.measured_seconds for p in found] == [9.0, 9.0, None]
+        assert runs == [3, 0], "the quick one turned out to be slow, and is not run in the later rounds"
+        assert curve_of(found).points == (found[0],)
+
 
 class TestPage:
     def test_it_is_a_table_with_a_word_of_advice(self):
@@ -205,6 +223,11 @@ class TestPlot:
 
         axes = curve_of([timed(point) for point in (*CURVE.points, CURVE.plain)]).plot()
         assert {"measured", "estimated"} <= set(labels_of(axes))
+
+    def test_a_floor_that_is_much_slower_does_not_hide_the_rest(self):
+        endless = replace(CURVE.plain, limit_bytes=1, estimated_seconds=5000.0)
+        assert curve_of([endless, CURVE.plain]).plot().get_yscale() == "log"
+        assert curve_of([CURVE.plain, CURVE.plain]).plot().get_yscale() == "linear"
 
     def test_without_matplotlib_there_is_a_clear_word(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

@@ -21,9 +21,10 @@ from memline.options import Options
 from memline.passes.products import slow_products
 from memline.plan.apply import apply_moves, tape_moves
 from memline.plan.candidates import Candidate, Target, candidates
-from memline.plan.moves import TurnProducts
+from memline.plan.moves import SplitAxis, TurnProducts
 from memline.plan.plan import Decision
 from memline.plan.rewriting import rewritten
+from memline.plan.widen import widened
 from memline.rules import table
 from memline.units import format_bytes
 
@@ -32,6 +33,8 @@ _SLIM_SHARE = 0.02
 
 _LEAST_GAIN, _GREAT_GAIN = 0.01, 0.25
 """What a move that does not yet make the program fit takes off what is over the limit; the second if it is slow."""
+_GREATEST_ERROR = 2.0
+"""By what factor at most the room for coarser splits is raised where programs compile to less than the model says."""
 _SLOW = 4
 """Such a move is slow if the program takes so many times as long after it."""
 
@@ -67,14 +70,16 @@ class _State:
 
 
 class _Trials:
-    """What has been compiled so far in one search: the smallest is the best."""
+    """What has been compiled so far in one search: the smallest is the best, unless one that fits too is faster."""
 
     def __init__(self, judge: Judge, limit_bytes: int, whole: _State) -> None:
         self._judge = judge
         self._limit_bytes = limit_bytes
         self.best = whole
+        self.best_bytes = 0
+        """The compiled peak of the best; 0 before anything is compiled."""
         self.floor_bytes: int | None = None
-        """The compiled peak of the best; None before anything is compiled."""
+        """The smallest compiled peak; None before anything is compiled."""
         self.count = 0
 
     @property
@@ -86,8 +91,17 @@ class _Trials:
         compiled_bytes = self._judge(state.graph)
         self.count += 1
         if self.floor_bytes is None or compiled_bytes <= self.floor_bytes:
-            self.best, self.floor_bytes = state, compiled_bytes
+            self.best, self.best_bytes, self.floor_bytes = state, compiled_bytes, compiled_bytes
         return compiled_bytes
+
+    def prefer(self, state: _State) -> bool:
+        """Compiles a state that is faster than the best, and takes it if it fits; whether it does."""
+        compiled_bytes = self._judge(state.graph)
+        self.count += 1
+        self.floor_bytes = min(compiled_bytes, self.floor_bytes or compiled_bytes)
+        if compiled_bytes <= self._limit_bytes:
+            self.best, self.best_bytes = state, compiled_bytes
+        return compiled_bytes <= self._limit_bytes
 
 
 def search(
@@ -143,6 +157,9 @@ def search(
     if not trials.fits and trials.best is not whole and floor is not None and whole.peak.total_bytes < 2 * floor:
         # Nothing helped much. The program as written may take less than the model says, and is never to be beaten.
         trials.add(whole)
+    while trials.fits and trials.count < options.max_compiles:
+        if not _try_widened(trials, graph, lowered, limit_bytes):
+            break
     best = trials.best
     return Outcome(
         best.graph,
@@ -192,6 +209,31 @@ def replay(
         _left_whole(moved, peak),
         (),
     )
+
+
+def _try_widened(trials: _Trials, whole: Graph, target: Target, limit_bytes: int) -> bool:
+    """Compiles the best plan with coarser splits, if some would be clearly faster; whether that fits.
+
+    Args:
+      trials: those that led to the best plan, which fits.
+      whole: the program as written.
+      target: what the best plan was planned for.
+      limit_bytes: what the compiled peak must not exceed.
+    """
+    state = trials.best
+    decisions = tuple(d for d in state.decisions if not isinstance(d.move, TurnProducts))
+    splits = sum(isinstance(d.move, SplitAxis) for d in decisions)
+    if splits < 1 + (trials.count == 1):  # one split that was aimed at the limit itself has the best chunk already
+        return False
+    fixed_bytes = state.peak.fixed_bytes
+    wrong = (trials.best_bytes - fixed_bytes) / max(state.peak.temp_bytes, 1)
+    room = (limit_bytes - fixed_bytes) / max(wrong, 1 / _GREATEST_ERROR) * 0.95
+    roomy = replace(target, limit_bytes=fixed_bytes + int(room))
+    found = widened(whole, decisions, roomy)
+    if found is None:
+        return False
+    notes = (*state.notes, *found.notes)
+    return trials.prefer(_finished(_State(found.graph, found.decisions, found.peak, found.seconds, notes), roomy))
 
 
 def _finished(state: _State, target: Target) -> _State:

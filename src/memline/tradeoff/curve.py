@@ -27,7 +27,7 @@ class Point:
     estimated_seconds: float
     plan: Plan
     measured_seconds: float | None = None
-    """The median over calls in fresh processes; None where nothing was measured."""
+    """The median over calls in fresh processes; None where nothing was measured, or a call would take minutes."""
     measured_peak_bytes: int | None = None
     """By how much a call raised the peak memory of a fresh process: temporaries and results."""
 

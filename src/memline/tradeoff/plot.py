@@ -10,6 +10,8 @@ from memline.tradeoff.curve import Curve
 from memline.units import format_bytes
 
 _BLUE, _RED, _GREY = "#20639b", "#b5482a", "#888888"
+_LINEAR = 20
+"""Where the slowest point takes this many times as long as the fastest, a linear axis would show only that one."""
 
 
 def plot(curve: Curve, where: Any = None) -> Any:
@@ -52,9 +54,13 @@ def plot(curve: Curve, where: Any = None) -> Any:
     )
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: format_bytes(round(x)).replace(".00", "")))
-    axes.set_ylim(bottom=0)
     axes.set_xlabel("memory limit (log)")
-    axes.set_ylabel("time of a call, ms")
+    if max(times) > _LINEAR * min(*times, 1e3 * plain.seconds):
+        axes.set_yscale("log")
+        axes.set_ylabel("time of a call, ms (log)")
+    else:
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("time of a call, ms")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     if figure is not None and where is not None:

@@ -17,6 +17,10 @@ _FLOOR_TRIES = 6
 _STEP = 1.15
 """By how much the room for temporaries grows from one try at the floor to the next."""
 _ROUNDS = 3
+_SLOW_S = 5.0
+"""A call that takes longer is timed once."""
+_ENDLESS_S = 60.0
+"""A call that is estimated to take longer is not timed."""
 
 
 def sample(planner: Planner, options: Options, points: int) -> dict[Point, Planned]:
@@ -59,16 +63,26 @@ def curve_of(found: Sequence[Point]) -> Curve:
 def measured(
     found: Mapping[Point, Planned], args: tuple[Any, ...], kwargs: Mapping[str, Any], repeats: int
 ) -> list[Point]:
-    """Returns the points with times and peaks measured, each program in fresh processes that take turns."""
+    """Returns the points with times and peaks measured, each program in fresh processes that take turns.
+
+    A call that takes seconds is timed once, and one that would take minutes is not run at all: the smallest limits
+    of some programs can only be met by loops of single rows inside loops of single rows.
+    """
     times: dict[Point, list[float]] = {point: [] for point in found}
     peaks: dict[Point, int] = dict.fromkeys(found, 0)
     for _ in range(_ROUNDS):
         for point, planned in found.items():
-            each = measure_compiled(planned.candidate.compiled, args, kwargs, repeats=repeats)
+            seconds = max(times[point], default=point.estimated_seconds)
+            if seconds > (_SLOW_S if times[point] else _ENDLESS_S):
+                continue
+            often = repeats if seconds <= _SLOW_S else 0
+            each = measure_compiled(planned.candidate.compiled, args, kwargs, repeats=often)
             times[point] += each.times_s or (each.first_s,)
             peaks[point] = max(peaks[point], each.peak_bytes)
     return [
         replace(point, measured_seconds=statistics.median(times[point]), measured_peak_bytes=peaks[point])
+        if times[point]
+        else point
         for point in found
     ]
 
