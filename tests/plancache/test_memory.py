@@ -17,6 +17,7 @@ import pytest
 import memline
 from memline.ir.check import check
 from memline.ir.codec import NotPlain
+from memline.plancache.key import sources_digest
 from memline.plancache.memory import Memory
 from memline.plancache.store import Store
 from tests.comparing import TIGHT, N, assert_same, kernel_sums, points
@@ -146,6 +147,20 @@ class TestTheKey:
         bounded(tmp_path).lower(SHAPE)
         monkeypatch.setattr(f"memline.plancache.key.{name}", lambda: 97)
         assert not is_recalled(bounded(tmp_path).lower(SHAPE).plan)
+
+    def test_another_memline_is_told_by_its_files(self, tmp_path):
+        (tmp_path / "part").mkdir()
+        for name in ("one.py", "part/two.py", "part/data.txt"):
+            (tmp_path / name).write_text("a = 1\n")
+        before = sources_digest(str(tmp_path))
+        assert sources_digest(str(tmp_path)) == before
+        (tmp_path / "part/data.txt").write_text("another text")
+        assert sources_digest(str(tmp_path)) == before, "no source"
+        changed = tmp_path / "part/two.py"
+        stamp = changed.stat().st_mtime_ns
+        changed.write_text("a = 2\n")  # of the same length
+        os.utime(changed, ns=(stamp, stamp + 1))
+        assert sources_digest(str(tmp_path)) != before
 
     @pytest.mark.parametrize("name", ["jax.__version__", "jaxlib.version.__version__"])
     def test_other_versions_of_jax(self, tmp_path, monkeypatch, name):
