@@ -63,9 +63,17 @@ class Terms:
         self._source = source
         self._wide = wide
         self._narrow: dict[Value, Value] = {}
+        self._terms: dict[Value, tuple[int, tuple[Term, ...]]] = {}
 
     def of(self, v: Value, depth: int = 0) -> tuple[Term, ...]:
         """Returns the terms that sum to a value; one alone, with the value itself, where nothing is known of it."""
+        seen_at, known = self._terms.get(v, (_DEPTH + 1, ()))
+        if depth < seen_at:  # else it was found with as many nodes left to look through
+            known = self._found(v, depth)
+            self._terms[v] = depth, known
+        return known
+
+    def _found(self, v: Value, depth: int) -> tuple[Term, ...]:
         op = self._maker(v, depth)
         found = None
         if op is not None and op.kind in _EXPANDERS:
@@ -157,9 +165,12 @@ class Terms:
 
         Both are moved by the mean of one of them, so that a common offset does not drown their difference.
         """
+        (result,) = op.outputs
+        # Asked first, for most sums are of two arrays of full size, and to look for their terms is slow.
+        if any(self.narrow(x, depth).shape == result.shape for x in op.inputs):
+            return None
         sign = -1.0 if op.kind == "sub" else 1.0
         left, right = (self._single(x, depth) for x in op.inputs)
-        (result,) = op.outputs
         if left is None or right is None or not jnp.issubdtype(result.dtype, np.floating):
             return None
         (p, q), scales = (left[1], right[1]), (left[0], sign * right[0])
