@@ -31,6 +31,13 @@ def coarsest(jaxpr: Any) -> float:
     return max([*units, *inner], default=0.0)
 
 
+def turns_open(jaxpr: Any) -> bool:
+    """Whether a program has loops, or loops in its bodies, that its numbers end: in other types they may never end."""
+    return any(
+        eqn.primitive.name == "while" or any(map(turns_open, core.jaxprs_in_params(eqn.params))) for eqn in jaxpr.eqns
+    )
+
+
 def differences(found: Any, expected: Any, referees: Callable[[], list[Any]], unit: float = 0.0) -> str | None:
     """Returns what is wrong with `found`, or None.
 

@@ -28,7 +28,7 @@ from memline.plan.moves import Keep, Move, SplitAxis
 from memline.planning import prepared_graph
 from tests.sweep.call import Drawn
 from tests.sweep.case import Outcome, referees
-from tests.sweep.compare import coarsest, differences
+from tests.sweep.compare import coarsest, differences, turns_open
 from tests.sweep.draw import Refusal
 from tests.sweep.programs import Program, programs, with_gradient
 from tests.sweep.report import conclude, drawn
@@ -102,16 +102,18 @@ def _wrong(
     program: Program, made: list[tuple[tuple[Move, ...], Graph]], expected: Any, how: dict[str, Any]
 ) -> str | None:
     leaves = jax.tree.leaves(program.args)
-    unit = coarsest(jax.make_jaxpr(program.fun)(*program.args).jaxpr)
+    jaxpr = jax.make_jaxpr(program.fun)(*program.args).jaxpr
+    unit, widened = coarsest(jaxpr), not turns_open(jaxpr)
+
+    def others() -> list[Any]:
+        return list(map(jax.tree.leaves, referees(program, widened=widened)))
 
     if how != _QUICK:
         expected = jax.jit(program.fun, compiler_options=how)(*program.args)
     for moves, graph in made:
         # Not all in one program: two batched decompositions at once can wait for each other's threads for ever.
         results = jax.jit(functools.partial(evaluate, graph), compiler_options=how)(leaves)
-        why = differences(
-            results, jax.tree.leaves(expected), lambda: list(map(jax.tree.leaves, referees(program))), unit
-        )
+        why = differences(results, jax.tree.leaves(expected), others, unit)
         if why is not None:
             return f"{why}; {[str(m) for m in moves]}"
     return None

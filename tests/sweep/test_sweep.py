@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 from memline.ir.graph import Graph, Op
 from memline.ir.trace import trace
@@ -19,9 +20,9 @@ from memline.rules.elementwise import CHEAP, COSTLY
 from tests.sweep import case as judging
 from tests.sweep.arrays import LARGE, SMALL, Spec, dyadic, made_inside, sample
 from tests.sweep.call import Drawn
-from tests.sweep.case import judge
+from tests.sweep.case import judge, referees
 from tests.sweep.chosen import CHOSEN, ONCE_WRONG, UNREACHED
-from tests.sweep.compare import differences
+from tests.sweep.compare import differences, turns_open
 from tests.sweep.draw import Refusal, draws
 from tests.sweep.names import functions
 from tests.sweep.programs import Program, programs, with_gradient
@@ -195,6 +196,19 @@ class TestReordered:
         each = with_gradient(next(p for p in programs(drawn("lax.pad#1"), 0) if p.name == "alone"))
         assert each is not None
         assert not judge("pad", each).bad
+
+
+class TestReferees:
+    def test_a_loop_that_its_numbers_end_is_not_run_in_wider_types(self) -> None:
+        def halves(x: jax.Array) -> jax.Array:
+            """In float64 it takes ten times as many turns; other loops never end there."""
+            return lax.while_loop(lambda v: v > 0, lambda v: v / 2, x)
+
+        args = (jnp.float32(3.0),)
+        for fun, is_open in ((halves, True), (lambda x: lax.cond(x > 0, halves, jnp.sin, x), True), (jnp.sin, False)):
+            assert turns_open(jax.make_jaxpr(fun)(*args).jaxpr) == is_open
+        program = Program("halves", lambda x: [halves(x)], args)
+        assert len(referees(program, widened=True)) == len(referees(program, widened=False)) + 1
 
 
 class TestComparing:
