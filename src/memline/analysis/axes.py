@@ -164,8 +164,7 @@ class Region:
             for v, maker in self._feeds[op]:
                 if v not in stored or self.stage[maker] == stage:
                     todo.append(maker)
-            same = (self.graph.producer[v] for at, v in enumerate(op.inputs) if self.reads_same(op, at))
-            todo.extend(maker for maker in same if self.stage[maker] == stage)
+            todo.extend(maker for maker in self._makers_of_same[op] if self.stage[maker] == stage)
         return sorted(needed, key=self._order.__getitem__)
 
     def rerun(self, stage: int, stored: frozenset[Value]) -> list[Loop]:
@@ -181,6 +180,14 @@ class Region:
             aligned = (v for i, v in enumerate(op.inputs) if self.aligned(op, i))
             feeds[op] = tuple((v, self.graph.producer[v]) for v in dict.fromkeys(aligned))
         return feeds
+
+    @cached_property
+    def _makers_of_same(self) -> dict[Node, tuple[Node, ...]]:
+        """For each node of the region, the makers of what it reads as it was in its own chunk; see `reads_same`."""
+        return {
+            op: tuple(self.graph.producer[v] for at, v in enumerate(op.inputs) if self.reads_same(op, at))
+            for op in self.dims
+        }
 
     @cached_property
     def _order(self) -> dict[Node, int]:

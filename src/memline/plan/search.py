@@ -222,8 +222,7 @@ def _try_widened(trials: _Trials, whole: Graph, target: Target, limit_bytes: int
     """
     state = trials.best
     decisions = tuple(d for d in state.decisions if not isinstance(d.move, TurnProducts))
-    splits = sum(isinstance(d.move, SplitAxis) for d in decisions)
-    if splits < 1 + (trials.count == 1):  # one split that was aimed at the limit itself has the best chunk already
+    if sum(isinstance(d.move, SplitAxis) for d in decisions) < 2:  # one alone has the chunk that is best for it
         return False
     fixed_bytes = state.peak.fixed_bytes
     wrong = (trials.best_bytes - fixed_bytes) / max(state.peak.temp_bytes, 1)

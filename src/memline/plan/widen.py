@@ -21,7 +21,7 @@ from memline.plan.plan import Decision
 _GAIN = 0.9
 """A plan is changed where its estimated time falls to this share or less."""
 _ROUNDS = 2
-_EFFORT = 50_000
+_EFFORT = 20_000
 """Nodes of graphs made for one plan; some seconds on one core."""
 
 _Group = tuple[Decision, ...]
