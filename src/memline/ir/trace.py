@@ -24,6 +24,7 @@ from memline import compat
 from memline.ir.dead import drop_dead
 from memline.ir.graph import Graph, Loop, Node, Op, Slice, Source, Stack, Value
 from memline.ir.libraries import function_of
+from memline.ir.spread import is_bound
 from memline.origin import is_users
 
 INLINED = {
@@ -136,7 +137,8 @@ class _Inliner:
                 index = int(np.clip(int(np.asarray(inputs[0].const)), 0, len(params["branches"]) - 1))
                 return self._call(params["branches"][index], inputs[1:])
         if self.open_bodies and not eqn.effects:
-            if name == "scan" and params["length"] > 0:
+            # What a loop of chunks slices and stacks is in the memory of one device.
+            if name == "scan" and params["length"] > 0 and not compat.any_type(is_bound, eqn):
                 return self._scan(eqn, inputs)
             if name == "cond":
                 return self._opened(eqn, inputs, params["branches"], {})
