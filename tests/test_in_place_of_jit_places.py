@@ -176,3 +176,17 @@ class TestExplicitMeshAxes:
         np.testing.assert_allclose(found, expected)
         with pytest.raises(memline.ArgumentError, match="still to be taken"):
             jax.jit(functools.partial(loss, tight))(x, y)
+
+
+class TestAxesAround:
+    def test_one_that_no_effect_tells_of(self):
+        def shift(x):
+            return lax.ppermute(x, "i", [(0, 1), (1, 2), (2, 0)])
+
+        x = jnp.arange(6.0).reshape(3, 2)
+        bounded = memline.jit(
+            lambda x: lax.scan(lambda c, _: (shift(c), None), x, None, length=1)[0], memory_limit="1KiB"
+        )
+        np.testing.assert_array_equal(jax.vmap(bounded, axis_name="i")(x), x[jnp.array([2, 0, 1])])
+        with pytest.raises(memline.ArgumentError, match="axis i"):
+            jax.vmap(memline.jit(shift, memory_limit=50), axis_name="i")(x)

@@ -395,14 +395,23 @@ def axis_sizes(closed: Any) -> dict[str, int]:
     """Returns the mapped axes around a closed jaxpr that it uses, as `lax.psum` does, and their sizes."""
     sizes = _core.get_axis_env().axis_sizes
     names = {e.name for e in closed.effects if isinstance(e, _core.NamedAxisEffect)}
+    for eqn in _with_inner(closed.jaxpr.eqns):  # not all say so by an effect: `ppermute` does not
+        named = eqn.params.get("axis_name", ())
+        names.update(name for name in (named if isinstance(named, tuple) else (named,)) if name in sizes)
     return {str(name): int(sizes[name]) if name in sizes else 1 for name in sorted(names, key=str)}
+
+
+def _with_inner(eqns: Iterable[Any]) -> Iterator[Any]:
+    """Yields equations, and those of the jaxprs that they run."""
+    for eqn in eqns:
+        yield eqn
+        for inner in _core.jaxprs_in_params(eqn.params):
+            yield from _with_inner(inner.eqns)
 
 
 def any_type(test: Callable[[Any], bool], eqn: Any) -> bool:
     """Tells whether a test holds of the type of any value of an equation, or of the jaxprs that it runs."""
-    if any(test(v.aval) for v in (*eqn.invars, *eqn.outvars)):
-        return True
-    return any(any_type(test, inner) for jaxpr in _core.jaxprs_in_params(eqn.params) for inner in jaxpr.eqns)
+    return any(test(v.aval) for each in _with_inner([eqn]) for v in (*each.invars, *each.outvars))
 
 
 def without_inner_refs(closed: Any) -> Any:
