@@ -1,6 +1,7 @@
 """memline.jit in the place of `jax.jit`: refs of a function's own, the host's memory, and explicit mesh axes."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -108,7 +109,7 @@ class TestTheHostsMemory:
 
         x = jnp.eye(64) / 2
         plain = jax.jit(jax.value_and_grad(loss))
-        analysis = plain.lower(x).compile().memory_analysis()
+        analysis: Any = plain.lower(x).compile().memory_analysis()
         needed = analysis.temp_size_in_bytes + analysis.argument_size_in_bytes + analysis.output_size_in_bytes
         for limit in ("1GiB", needed + 100_000, needed - 10_000):
             try:
@@ -160,7 +161,7 @@ class TestExplicitMeshAxes:
             jax.jit(jax.grad(lambda x: jnp.sin(tight(x)).sum()))(x)
 
     def test_sums_that_are_still_to_be_taken(self):
-        partial_sums = PartitionSpec(unreduced={"i"})
+        partial_sums = PartitionSpec(unreduced=frozenset({"i"}))
 
         def product(x, y):
             return jnp.dot(x, y, out_sharding=partial_sums)

@@ -164,8 +164,7 @@ def is_array_aval(aval: Any) -> bool:
 
 def has_refs(traced: Any) -> bool:
     """Tells whether the program of a `jax.stages.Traced` reads or writes refs that it is given or closes over."""
-    avals = (*traced.jaxpr.in_avals, *map(aval_of, traced.jaxpr.consts))
-    return any(isinstance(aval, _ref.AbstractRef) for aval in avals)
+    return any(map(is_ref, (*traced.jaxpr.in_avals, *map(aval_of, traced.jaxpr.consts))))
 
 
 def is_usual_aval(aval: Any) -> bool:
@@ -349,8 +348,8 @@ def new_primitive(
         checked, out_tree, _ = _checkify.jaxpr_to_checkify_jaxpr(*context, jaxpr, enabled, tree, *types)
         return jax.tree.unflatten(out_tree, primitive.bind(*told, *args, jaxpr=checked, **params))
 
-    def without_refs(in_avals: Any, out_avals: Any, *args: Any, jaxpr: Any, **params: Any) -> Any:
-        del in_avals, out_avals  # it is given none, but may make some for itself
+    def without_refs(*given: Any, jaxpr: Any, **params: Any) -> Any:
+        args = given[len(given) - len(jaxpr.in_avals) :]  # no refs, but it may make some; before them what differs
         return [None] * len(args), primitive.bind(*args, jaxpr=without_inner_refs(jaxpr), **params)
 
     def drop_unused(used: Sequence[bool], eqn: Any) -> tuple[list[bool], Any]:
@@ -375,7 +374,7 @@ def new_primitive(
     _mlir.register_lowering(primitive, lower_in_context, inline=False)
     _pe.dce_rules[primitive] = drop_unused
     _checkify.error_checks[primitive] = check
-    _discharge.register_discharge_rule(primitive)(without_refs)
+    _discharge.register_discharge_rule(primitive)(cast(Any, without_refs))
     return primitive
 
 
@@ -426,9 +425,9 @@ def needed(closed: Any, optional: Sequence[bool]) -> tuple[Any, tuple[bool, ...]
     return ClosedJaxpr(jaxpr, closed.consts), tuple(kept)
 
 
-def takes_refs(eqn: Any) -> bool:
-    """Tells whether an equation reads or writes refs."""
-    return any(isinstance(v.aval, _ref.AbstractRef) for v in eqn.invars)
+def is_ref(aval: Any) -> bool:
+    """Tells whether a type is that of a ref."""
+    return isinstance(aval, _ref.AbstractRef)
 
 
 def instantiate_zeros(tangent: Any) -> Any:

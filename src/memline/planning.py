@@ -244,7 +244,7 @@ class Planner:
 
 def prepared_graph(closed: Any, platform: str) -> Graph:
     """Returns the graph of a closed jaxpr in the form that planning begins with on a platform."""
-    # With values for refs of its own: nothing is known of how these are cut, and a scan that writes to one stays closed.
+    # With values for refs of its own, for nothing is known of how these are cut.
     closed = compat.without_inner_refs(closed)
     graph = own_masks(count_places(from_jaxpr(closed, platform=platform, open_bodies=True)))
     if platform == "cpu":

@@ -200,7 +200,11 @@ def _without_reports(closed: Any) -> Any:
 
     One that writes to a ref has none either, and is kept.
     """
-    kept = [eqn for eqn in closed.jaxpr.eqns if eqn.outvars or not eqn.effects or compat.takes_refs(eqn)]
+
+    def takes_refs(eqn: Any) -> bool:
+        return any(compat.is_ref(v.aval) for v in eqn.invars)
+
+    kept = [eqn for eqn in closed.jaxpr.eqns if eqn.outvars or not eqn.effects or takes_refs(eqn)]
     if len(kept) == len(closed.jaxpr.eqns):
         return closed
     effects = frozenset().union(*(eqn.effects for eqn in kept))

@@ -118,9 +118,11 @@ class _Inliner:
 
     def _equation(self, eqn: Any, inputs: list[Value]) -> Sequence[Value]:
         name, params = eqn.primitive.name, eqn.params
-        if name in INLINED and INLINED[name] in params:
+        # From jax 0.11 on what is evaluated inside is a parameter of another name.
+        callee = params.get(INLINED[name], params.get("call_jaxpr")) if name in INLINED else None
+        if callee is not None:
             self._calls.append(eqn)
-            outputs = self._call(params[INLINED[name]], inputs)
+            outputs = self._call(callee, inputs)
             self._calls.pop()
             return outputs
         if name == "platform_index":
