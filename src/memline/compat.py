@@ -27,6 +27,7 @@ from jax._src.interpreters import batching as _batching
 from jax._src.interpreters import mlir as _mlir
 from jax._src.interpreters import partial_eval as _pe
 from jax._src.interpreters import pxla as _pxla
+from jax._src.state import discharge as _discharge
 from jax._src.state import types as _ref
 from jax.extend import core as _jex
 from jax.extend.core import primitives as _primitives
@@ -133,15 +134,6 @@ def _shaped(shape: tuple[int, ...], dtype: Any, weak_type: bool) -> Any:
     return ShapedArray(shape, dtype, weak_type=weak_type)
 
 
-def key_impl_name(dtype: Any) -> str:
-    """Returns the short name of the generator of a dtype of PRNG keys; empty for other dtypes.
-
-    >>> key_impl_name(jax.random.key(0).dtype), key_impl_name(np.dtype("float32"))
-    ('fry', '')
-    """
-    return str(getattr(getattr(dtype, "_impl", None), "tag", ""))
-
-
 @functools.lru_cache(maxsize=256)
 def itemsize_bytes(dtype: Any) -> int:
     """Returns the bytes one element takes, also for PRNG keys and sub-byte integers (rounded up)."""
@@ -172,8 +164,7 @@ def is_array_aval(aval: Any) -> bool:
 
 def has_refs(traced: Any) -> bool:
     """Tells whether the program of a `jax.stages.Traced` reads or writes refs that it is given or closes over."""
-    avals = (*traced.jaxpr.in_avals, *map(aval_of, traced.jaxpr.consts))
-    return any(isinstance(aval, _ref.AbstractRef) for aval in avals)
+    return any(map(is_ref, (*traced.jaxpr.in_avals, *map(aval_of, traced.jaxpr.consts))))
 
 
 def is_usual_aval(aval: Any) -> bool:
@@ -184,12 +175,6 @@ def is_usual_aval(aval: Any) -> bool:
 def has_known_sizes(closed: Any) -> bool:
     """Tells whether the sizes of a closed jaxpr are numbers, and not symbols as in `jax.export`."""
     return all(_core.is_constant_shape(getattr(aval, "shape", ())) for aval in closed.in_avals)
-
-
-def lack_devices(args: Any) -> bool:
-    """Tells whether any argument's type is on a mesh that is abstract: it says how many devices, and not which."""
-    meshes = (getattr(getattr(x, "sharding", None), "mesh", None) for x in jax.tree.leaves(args))
-    return any(isinstance(mesh, jax.sharding.AbstractMesh) and not mesh.empty for mesh in meshes)
 
 
 def ambient_context() -> Any:
@@ -363,6 +348,10 @@ def new_primitive(
         checked, out_tree, _ = _checkify.jaxpr_to_checkify_jaxpr(*context, jaxpr, enabled, tree, *types)
         return jax.tree.unflatten(out_tree, primitive.bind(*told, *args, jaxpr=checked, **params))
 
+    def without_refs(*given: Any, jaxpr: Any, **params: Any) -> Any:
+        args = given[len(given) - len(jaxpr.in_avals) :]  # no refs, but it may make some; before them what differs
+        return [None] * len(args), primitive.bind(*args, jaxpr=without_inner_refs(jaxpr), **params)
+
     def drop_unused(used: Sequence[bool], eqn: Any) -> tuple[list[bool], Any]:
         if eqn.effects or all(used) or is_fixed(eqn.params):
             return [True] * len(eqn.invars), eqn
@@ -385,6 +374,7 @@ def new_primitive(
     _mlir.register_lowering(primitive, lower_in_context, inline=False)
     _pe.dce_rules[primitive] = drop_unused
     _checkify.error_checks[primitive] = check
+    _discharge.register_discharge_rule(primitive)(cast(Any, without_refs))
     return primitive
 
 
@@ -404,26 +394,40 @@ def axis_sizes(closed: Any) -> dict[str, int]:
     """Returns the mapped axes around a closed jaxpr that it uses, as `lax.psum` does, and their sizes."""
     sizes = _core.get_axis_env().axis_sizes
     names = {e.name for e in closed.effects if isinstance(e, _core.NamedAxisEffect)}
+    for eqn in _with_inner(closed.jaxpr.eqns):  # not all say so by an effect: `ppermute` does not
+        named = eqn.params.get("axis_name", ())
+        names.update(name for name in (named if isinstance(named, tuple) else (named,)) if name in sizes)
     return {str(name): int(sizes[name]) if name in sizes else 1 for name in sorted(names, key=str)}
 
 
-def varying_axes(aval: Any) -> list[str]:
-    """Returns the mesh axes over which `jax.shard_map` says that an array varies; none without `check_vma`."""
-    return sorted(map(str, getattr(getattr(aval, "mat", None), "varying", ())))
+def _with_inner(eqns: Iterable[Any]) -> Iterator[Any]:
+    """Yields equations, and those of the jaxprs that they run."""
+    for eqn in eqns:
+        yield eqn
+        for inner in _core.jaxprs_in_params(eqn.params):
+            yield from _with_inner(inner.eqns)
 
 
-def is_sharded(aval: Any) -> bool:
-    """Tells whether an array's type says that it is spread over devices, as with explicit mesh axes."""
-    return any(axes is not None for axes in getattr(getattr(aval, "sharding", None), "spec", ()))
+def any_type(test: Callable[[Any], bool], eqn: Any) -> bool:
+    """Tells whether a test holds of the type of any value of an equation, or of the jaxprs that it runs."""
+    return any(test(v.aval) for each in _with_inner([eqn]) for v in (*each.invars, *each.outvars))
 
 
-def without_reports(closed: Any) -> Any:
-    """Returns the closed jaxpr without the equations that have effects and no results, such as a print."""
-    kept = [eqn for eqn in closed.jaxpr.eqns if eqn.outvars or not eqn.effects]
-    if len(kept) == len(closed.jaxpr.eqns):
-        return closed
-    effects = _core.join_effects(*(eqn.effects for eqn in kept))
-    return ClosedJaxpr(closed.jaxpr.replace(eqns=kept, effects=effects), closed.consts)
+def without_inner_refs(closed: Any) -> Any:
+    """Returns the closed jaxpr with values in the place of the refs that it makes for itself."""
+    return _discharge.discharge_state(closed) if _core.internal_mutable_array_effect in closed.effects else closed
+
+
+def needed(closed: Any, optional: Sequence[bool]) -> tuple[Any, tuple[bool, ...]]:
+    """Returns the closed jaxpr without the inputs marked optional that its results do not need, and which it keeps."""
+    kept = [not may_go for may_go in optional]
+    jaxpr, kept = _pe.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=kept)
+    return ClosedJaxpr(jaxpr, closed.consts), tuple(kept)
+
+
+def is_ref(aval: Any) -> bool:
+    """Tells whether a type is that of a ref."""
+    return isinstance(aval, _ref.AbstractRef)
 
 
 def instantiate_zeros(tangent: Any) -> Any:

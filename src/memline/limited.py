@@ -20,6 +20,7 @@ import jax
 
 from memline import compat
 from memline.arguments import LeakedTracerError, Signature, Statics, require_arrays, require_hashable
+from memline.around import stays_in_place
 from memline.compiling import Build
 from memline.errors import ArgumentError
 from memline.ir.emit import run_program
@@ -30,7 +31,7 @@ from memline.kernels.fresh import native_of
 from memline.kernels.native import Native
 from memline.planning import Planned, Planner, Spec, Written, platform_of
 from memline.programs import Programs, forget_all, programs_of
-from memline.splice import call_spliced, stays_in_place
+from memline.splice import call_spliced
 from memline.stages import Lowered, Traced
 
 

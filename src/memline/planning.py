@@ -15,13 +15,14 @@ from memline.analysis.fusion import model_for
 from memline.analysis.machine import machine_for
 from memline.compiling import Build, Candidate, Compiler
 from memline.donation import Donations
-from memline.errors import MemoryLimitError
+from memline.errors import ArgumentError, MemoryLimitError
 from memline.ir.emit import evaluate
 from memline.ir.graph import Graph, Value
 from memline.ir.inplace import Takers, written_over
 from memline.ir.once import Places
 from memline.ir.served import kernel_notes, served_ops
 from memline.ir.sizes import all_values_bytes
+from memline.ir.spread import is_sharded
 from memline.ir.trace import from_jaxpr
 from memline.kernels.native import NO_NATIVE, Native
 from memline.options import Options
@@ -243,6 +244,8 @@ class Planner:
 
 def prepared_graph(closed: Any, platform: str) -> Graph:
     """Returns the graph of a closed jaxpr in the form that planning begins with on a platform."""
+    # With values for refs of its own, for nothing is known of how these are cut.
+    closed = compat.without_inner_refs(closed)
     graph = own_masks(count_places(from_jaxpr(closed, platform=platform, open_bodies=True)))
     if platform == "cpu":
         graph = patched_convolutions(canonical_convolutions(graph))
@@ -260,6 +263,7 @@ def plan_graph(closed: Any, spec: Spec, platform: str, *, native: Native) -> Gra
 
     Raises:
       MemoryLimitError: no plan that was tried fits.
+      ArgumentError: its arrays are spread over devices by their types, and it cannot be compiled for one.
     """
     began = time.perf_counter()
     graph = prepared_graph(closed, platform)  # nothing is held: the program around would have to keep the barriers
@@ -269,8 +273,19 @@ def plan_graph(closed: Any, spec: Spec, platform: str, *, native: Native) -> Gra
         del takers, fresh  # the program around owns arguments and results
         return compat.plain_jit(lambda *xs: evaluate(candidate or graph, xs, native=native), compiler_options=options)
 
+    def lower(jitted: Any) -> Any:
+        try:
+            return jitted.lower(*specs)
+        except Exception as error:  # JAX raises several kinds where types do not agree
+            if not any(is_sharded(v.aval) for node in graph.nodes for v in (*node.inputs, *node.outputs)):
+                raise
+            raise ArgumentError(
+                "the function's arrays are spread over explicit mesh axes in a way that one device by itself cannot "
+                "do. Put memline around the program that it is in, or raise the limit until all values together fit."
+            ) from error
+
     kernels = native.kernels
-    compiler = Compiler(build, lambda f: f.lower(*specs), graph, platform, None, True, native=native)
+    compiler = Compiler(build, lower, graph, platform, None, True, native=native)
     if spec.plan is not None:
         judge = compiler.judge
         decisions = spec.plan.decisions

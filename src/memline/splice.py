@@ -12,7 +12,7 @@ not memline's to bound. To bound a whole step, put `memline.jit` around its grad
 from __future__ import annotations
 
 import functools
-import math
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,9 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from memline import compat
-from memline.errors import ArgumentError
 from memline.ir.emit import run_program
-from memline.ir.sizes import all_values_bytes
+from memline.ir.spread import is_bound, is_sharded
 from memline.kernels.fresh import native_of
 from memline.kernels.native import NO_NATIVE, Native
 from memline.passes.joins import selected_joins
@@ -52,45 +51,6 @@ def _placed(xs: Sequence[Any], shardings: Sequence[Any]) -> list[Any]:
     return [x if s is None else jax.lax.with_sharding_constraint(x, s) for x, s in pairs]
 
 
-def stays_in_place(traced: Any, limit_bytes: int | None, *, inline: bool = False) -> bool:
-    """Tells whether a program shall or can only run as a part of the one around it, and is sure to fit so.
-
-    It is if all its values, their tangents and their cotangents together take less than the limit, as often as an
-    axis that it uses has places.
-
-    Args:
-      traced: JAX's trace of the program.
-      limit_bytes: the limit.
-      inline: whether it shall.
-
-    Raises:
-      ArgumentError: it can only run so, and is not sure to fit, for it uses a mapped axis of a transformation around
-        it, or is checked for such, or it uses refs of the program around it.
-    """
-    closed = traced.jaxpr
-    sizes = compat.axis_sizes(closed)
-    has_refs = compat.has_refs(traced)
-    is_checked = any(compat.varying_axes(aval) for aval in closed.in_avals)
-    must = bool(sizes) or is_checked or has_refs
-    if not must and not inline:
-        return False
-    if limit_bytes is not None and 3 * math.prod(sizes.values()) * all_values_bytes(closed) < limit_bytes:
-        return True
-    if not must:
-        return False
-    if sizes:
-        raise ArgumentError(
-            f"the function uses the axis {', '.join(sizes)} of a transformation around it (as lax.psum does), which "
-            "one program by itself does not have. Put memline around that transformation instead of inside it."
-        )
-    if has_refs:
-        raise ArgumentError(
-            "the function uses refs of the program around it, which one program by itself does not have. Put memline "
-            "around that program instead of inside it."
-        )
-    raise ArgumentError("inside jax.shard_map memline needs check_vma=False: pass that to jax.shard_map.")
-
-
 @functools.lru_cache(maxsize=512)
 def _without_consts(closed: Any) -> Any:
     """Returns the closed jaxpr whose first inputs are the constants of this one."""
@@ -109,13 +69,12 @@ def _function(closed: Any) -> Callable[..., list[Any]]:
 
 
 def _make(fun: Callable[..., Any], types: Sequence[Any]) -> Any:
-    specs = [
-        jax.ShapeDtypeStruct(
-            t.shape, t.dtype, weak_type=t.weak_type, sharding=t.sharding if compat.is_sharded(t) else None
-        )
-        for t in types
-    ]
-    return jax.make_jaxpr(fun)(*specs)
+    return jax.make_jaxpr(fun)(*map(_as_argument, types))
+
+
+def _as_argument(t: Any) -> Any:
+    """Returns a type without the mesh around the call that it is of, which says nothing of where it is."""
+    return t if is_bound(t) else compat.shaped(t.shape, t.dtype, t.weak_type)
 
 
 def _abstract(*avals: Any, jaxpr: Any, spec: Spec, name: str) -> tuple[list[Any], Any]:
@@ -183,7 +142,7 @@ def _batch(
         outs = memline_call_p.bind(*args, jaxpr=jaxpr, spec=spec, name=name)
         return outs, [None] * len(outs)
     types = tuple(
-        given if compat.is_sharded(given) else compat.shaped(given.shape, t.dtype, t.weak_type)
+        given if is_sharded(given) else compat.shaped(given.shape, t.dtype, t.weak_type)
         for given, t in zip(map(compat.aval_of, args), jaxpr.in_avals, strict=True)
     )
     batched, out_axes = _batched(jaxpr, types, axes, size, spread_over)
@@ -195,9 +154,13 @@ def _differentiable(aval: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=512)
-def _tangent(jaxpr: Any, active: tuple[bool, ...]) -> Any:
-    """Returns the jaxpr (inputs, tangents of the active ones) -> tangents of the differentiable results."""
-    fun = _function(compat.without_reports(jaxpr))  # the call itself has made them
+def _tangent(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, tuple[bool, ...]]:
+    """Returns the jaxpr (inputs, tangents of the active ones) -> tangents of the differentiable results.
+
+    It takes only those inputs that it needs, for what it takes is held until the gradient has come to it; which
+    they are is told as well.
+    """
+    fun = _function(_without_reports(jaxpr))  # the call itself has made them
     real = [_differentiable(t) for t in jaxpr.out_avals]
 
     def tangent(*xs: Any) -> list[Any]:
@@ -212,7 +175,9 @@ def _tangent(jaxpr: Any, active: tuple[bool, ...]) -> Any:
         return jax.jvp(along, moving, list(given))[1]
 
     tangents = [t for on, t in zip(active, jaxpr.in_avals, strict=True) if on]
-    return _make(tangent, [*jaxpr.in_avals, *tangents])
+    # Without refs: what is written to one counts as linear by itself when it is transposed, and is lost.
+    made = compat.without_inner_refs(_make(tangent, [*jaxpr.in_avals, *tangents]))
+    return compat.needed(made, [*(True for _ in active), *(False for _ in tangents)])
 
 
 def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: Any, spec: Spec, name: str) -> Any:
@@ -223,10 +188,27 @@ def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: Any, spec: S
     if not any(active):
         return outs, [compat.symbolic_zero(a) for a in jaxpr.out_avals]
     moving = [t for t, on in zip(tangents, active, strict=True) if on]
-    derivative = _tangent(jaxpr, active)
-    moved = iter(memline_call_p.bind(*primals, *moving, jaxpr=derivative, spec=_replayless(spec), name=name))
+    derivative, used = _tangent(jaxpr, active)
+    given = itertools.compress((*primals, *moving), used)
+    moved = iter(memline_call_p.bind(*given, jaxpr=derivative, spec=_replayless(spec), name=name))
     out_tangents = [next(moved) if _differentiable(a) else compat.symbolic_zero(a) for a in jaxpr.out_avals]
     return outs, out_tangents
+
+
+def _without_reports(closed: Any) -> Any:
+    """Returns the closed jaxpr without the equations that have effects and no results, such as a print.
+
+    One that writes to a ref has none either, and is kept.
+    """
+
+    def takes_refs(eqn: Any) -> bool:
+        return any(compat.is_ref(v.aval) for v in eqn.invars)
+
+    kept = [eqn for eqn in closed.jaxpr.eqns if eqn.outvars or not eqn.effects or takes_refs(eqn)]
+    if len(kept) == len(closed.jaxpr.eqns):
+        return closed
+    effects = frozenset().union(*(eqn.effects for eqn in kept))
+    return compat.ClosedJaxpr(closed.jaxpr.replace(eqns=kept, effects=effects), closed.consts)
 
 
 def _replayless(spec: Spec) -> Spec:
@@ -237,9 +219,12 @@ def _replayless(spec: Spec) -> Spec:
 
 
 @functools.lru_cache(maxsize=512)
-def _transposed(jaxpr: Any, linear: tuple[bool, ...]) -> Any:
-    """Returns the jaxpr (inputs not marked linear, cotangents of results) -> cotangents of linear inputs."""
-    fun = _function(jaxpr)
+def _transposed(jaxpr: Any, linear: tuple[bool, ...]) -> tuple[Any, tuple[bool, ...]]:
+    """Returns the jaxpr (inputs not marked linear, cotangents of results) -> cotangents of linear inputs.
+
+    It takes only those of them all that it needs; which they are is told as well.
+    """
+    fun = _function(compat.without_inner_refs(jaxpr))
     fixed = [t for t, on in zip(jaxpr.in_avals, linear, strict=True) if not on]
     moving = [t for t, on in zip(jaxpr.in_avals, linear, strict=True) if on]
 
@@ -253,15 +238,17 @@ def _transposed(jaxpr: Any, linear: tuple[bool, ...]) -> Any:
         # Not the vector-Jacobian product at zero: what a custom_vjp leaves in here can be transposed only.
         return list(jax.linear_transpose(along, *moving)(cotangents))
 
-    return _make(transpose, [*fixed, *jaxpr.out_avals])
+    made = _make(transpose, [*fixed, *jaxpr.out_avals])
+    return compat.needed(made, [True] * len(made.in_avals))
 
 
 def _transpose(cotangents: Sequence[Any], *args: Any, jaxpr: Any, spec: Spec, name: str) -> list[Any]:
     linear = tuple(compat.is_undefined_primal(x) for x in args)
     held = [x for x, on in zip(args, linear, strict=True) if not on]
     given = [compat.instantiate_zeros(ct) for ct in cotangents]
-    transposed = _transposed(jaxpr, linear)
-    outs = iter(memline_call_p.bind(*held, *given, jaxpr=transposed, spec=_replayless(spec), name=name))
+    transposed, used = _transposed(jaxpr, linear)
+    needed = itertools.compress((*held, *given), used)
+    outs = iter(memline_call_p.bind(*needed, jaxpr=transposed, spec=_replayless(spec), name=name))
     return [next(outs) if on else None for on in linear]
 
 

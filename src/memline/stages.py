@@ -13,6 +13,7 @@ import jax
 from memline import compat
 from memline.errors import MemoryLimitError
 from memline.ir.graph import Graph
+from memline.ir.spread import lack_devices
 from memline.plan.plan import Plan
 from memline.planning import Planned, prepared_graph
 from memline.verify.compiled import compiled_peak
@@ -131,7 +132,7 @@ class Traced(jax.stages.Traced):
         Raises:
           MemoryLimitError: no plan that was tried fits the limit.
         """
-        if not compat.has_known_sizes(self.jaxpr) or compat.lack_devices((self._args, self._kwargs)):
+        if not compat.has_known_sizes(self.jaxpr) or lack_devices((self._args, self._kwargs)):
             return super().lower(**how)
         planned = self._function.planned_in_place(self._args, self._kwargs)
         if how:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from memline import compat
-from memline.ir.graph import Node, Op, Value
+from memline.ir.graph import Node, Op
+from memline.ir.spread import is_bound, is_in_other_mesh
 from memline.rules import table
 from memline.rules.table import Dim
 
@@ -65,13 +65,11 @@ def piece_of(dim: Dim, position: int) -> Along | None:
 
 
 def can_be_cut(node: Node, dim: Dim) -> bool:
-    """Whether pieces along a dim can be told by int32 offsets, of arrays that are not spread over devices."""
+    """Whether pieces along a dim can be told by int32 offsets, of arrays in one device's own memory."""
     axes = [(node.inputs[m.position], m.axis) for m in dim.operands]
     axes += [(node.outputs[m.position], m.axis) for m in dim.results]
     if any(v.shape[axis] > _LARGEST_OFFSET for v, axis in axes):
         return False
-    return not any(_is_sharded(v) for v in (*node.inputs, *node.outputs))
-
-
-def _is_sharded(v: Value) -> bool:
-    return compat.is_sharded(v.aval)
+    if isinstance(node, Op) and is_in_other_mesh(node.context):  # a loop around it would not be in it
+        return False
+    return not any(is_bound(v.aval) for v in (*node.inputs, *node.outputs))

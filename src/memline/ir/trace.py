@@ -24,6 +24,7 @@ from memline import compat
 from memline.ir.dead import drop_dead
 from memline.ir.graph import Graph, Loop, Node, Op, Slice, Source, Stack, Value
 from memline.ir.libraries import function_of
+from memline.ir.spread import is_bound
 from memline.origin import is_users
 
 INLINED = {
@@ -117,9 +118,11 @@ class _Inliner:
 
     def _equation(self, eqn: Any, inputs: list[Value]) -> Sequence[Value]:
         name, params = eqn.primitive.name, eqn.params
-        if name in INLINED and INLINED[name] in params:
+        # From jax 0.11 on what is evaluated inside is a parameter of another name.
+        callee = params.get(INLINED[name], params.get("call_jaxpr")) if name in INLINED else None
+        if callee is not None:
             self._calls.append(eqn)
-            outputs = self._call(params[INLINED[name]], inputs)
+            outputs = self._call(callee, inputs)
             self._calls.pop()
             return outputs
         if name == "platform_index":
@@ -136,7 +139,8 @@ class _Inliner:
                 index = int(np.clip(int(np.asarray(inputs[0].const)), 0, len(params["branches"]) - 1))
                 return self._call(params["branches"][index], inputs[1:])
         if self.open_bodies and not eqn.effects:
-            if name == "scan" and params["length"] > 0:
+            # What a loop of chunks slices and stacks is in the memory of one device.
+            if name == "scan" and params["length"] > 0 and not compat.any_type(is_bound, eqn):
                 return self._scan(eqn, inputs)
             if name == "cond":
                 return self._opened(eqn, inputs, params["branches"], {})

@@ -44,7 +44,7 @@ def _counts_places(op: Op) -> bool:
 def random_bits(op: Op) -> list[Dim]:
     """The axes of the keys link; those of each draw are made from their places, of no operand."""
     keys, bits = op.inputs[0].ndim, op.outputs[0].ndim
-    if compat.key_impl_name(op.inputs[0].dtype) != "fry":
+    if _key_impl_name(op.inputs[0].dtype) != "fry":
         return []  # others draw for a whole array of keys at once
     dims = [Dim((Member(0, a),), (Member(0, a),)) for a in range(keys)]
     return dims + [Dim((), (Member(0, a),)) for a in range(keys, bits) if _counts_places(op)]
@@ -117,3 +117,8 @@ def key_by_key(op: Op) -> list[Dim]:
     if any(v.shape != shape for v in op.inputs):
         return []
     return [Dim((Member(0, a), Member(1, a)), (Member(0, a),)) for a in range(len(shape))]
+
+
+def _key_impl_name(dtype: Any) -> str:
+    """Returns the short name of the generator of a dtype of PRNG keys; empty for other dtypes."""
+    return str(getattr(getattr(dtype, "_impl", None), "tag", ""))
