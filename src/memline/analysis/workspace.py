@@ -85,7 +85,7 @@ def _fft(op: Op) -> int:
         complex_bytes = 16
     copies = 2 if operand.dtype.kind == "c" and result.dtype.kind == "f" else 1
     line = max(length * (8 if _has_big_prime(length) else copies) for length in lengths)
-    lines = max(math.prod(operand.shape), math.prod(result.shape)) // max(lengths)
+    lines = max(math.prod(operand.shape), math.prod(result.shape)) // max(1, *lengths)
     return complex_bytes * line * min(max(1, lines), thread_count())
 
 
