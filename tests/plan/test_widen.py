@@ -81,7 +81,16 @@ class TestWidened:
         found = widened(self.graph, by_hand(first, inner), target(2 * MIB))
         assert found is not None
         assert [d.move.value for d in found.decisions if isinstance(d.move, SplitAxis)] == [first.value]
-        assert found.notes == (f"not needed once the other splits are there: {inner.value} along axis 1",)
+        assert found.notes == (f"not needed once the other splits are there: {inner}",)
+
+    def test_a_value_may_be_split_twice(self) -> None:
+        """The second time it is what the loop of the first stacks."""
+        twice = by_hand(SplitAxis("%21", 0, 1), SplitAxis("%21", 0, 50))
+        graph = prepared_graph(jax.make_jaxpr(rotated_scores)(np.zeros((900, 64), np.float32)), "cpu")
+        found = widened(graph, twice, target(8 * MIB))
+        assert found is not None
+        assert all("its chunk was" in d.reason or d in twice for d in found.decisions)
+        assert len(found.decisions) + len(found.notes) == 2
 
     def test_figures_are_those_of_the_moves(self) -> None:
         found = widened(self.graph, by_hand(SplitAxis(self.name, 0, 1)), target(MIB))

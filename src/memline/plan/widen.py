@@ -15,7 +15,7 @@ from memline.ir.graph import Graph
 from memline.ir.scopes import loop_bodies
 from memline.plan.apply import apply_moves, region_of
 from memline.plan.candidates import Target, chunk_grid
-from memline.plan.moves import Keep, Recompute, SplitAxis
+from memline.plan.moves import Keep, Move, Recompute, SplitAxis
 from memline.plan.plan import Decision
 
 _GAIN = 0.9
@@ -24,8 +24,14 @@ _ROUNDS = 2
 _EFFORT = 20_000
 """Nodes of graphs made for one plan; some seconds on one core."""
 
-_Group = tuple[Decision, ...]
-"""One move that changes the graph, after the `Keep`s that belong to it."""
+
+@dataclass(frozen=True)
+class _Group:
+    """One move that changes the graph, after the `Keep`s that belong to it."""
+
+    at: int
+    """Which it was in the plan that the look began with."""
+    decisions: tuple[Decision, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +69,8 @@ def widened(whole: Graph, decisions: tuple[Decision, ...], target: Target) -> Wi
     best, effort = begun, 0
     for _ in range(_ROUNDS):
         before = best
-        for group in reversed(best.groups):
+        for at in reversed([group.at for group in best.groups]):
+            group = next(group for group in best.groups if group.at == at)
             for groups in _coarser(whole, best.groups, group):
                 effort += best.graph.size
                 if effort > _EFFORT:
@@ -77,16 +84,20 @@ def widened(whole: Graph, decisions: tuple[Decision, ...], target: Target) -> Wi
 
 
 def _groups(decisions: tuple[Decision, ...]) -> tuple[_Group, ...]:
-    groups: list[_Group] = [()]
+    found: list[list[Decision]] = [[]]
     for decision in decisions:
-        groups[-1] += (decision,)
+        found[-1].append(decision)
         if not isinstance(decision.move, Keep | Recompute):
-            groups.append(())
-    return tuple(group for group in groups if group)
+            found.append([])
+    return tuple(_Group(at, tuple(group)) for at, group in enumerate(found) if group)
+
+
+def _moves(groups: tuple[_Group, ...]) -> list[Move]:
+    return [decision.move for group in groups for decision in group.decisions]
 
 
 def _made(whole: Graph, groups: tuple[_Group, ...], target: Target) -> _Made:
-    graph = apply_moves(whole, [d.move for group in groups for d in group])
+    graph = apply_moves(whole, _moves(groups))
     peak = target.peak(graph)
     return _Made(groups, graph, peak, target.seconds(graph, peak))
 
@@ -102,40 +113,37 @@ def _better(whole: Graph, groups: tuple[_Group, ...], target: Target, best: _Mad
 
 def _coarser(whole: Graph, groups: tuple[_Group, ...], group: _Group) -> Iterator[tuple[_Group, ...]]:
     """Yields the moves without one split, and with larger chunks of it, the largest first."""
-    *keeps, decision = group
+    *keeps, decision = group.decisions
     move = decision.move
     if not isinstance(move, SplitAxis):
         return
-    at = groups.index(group)
-    before, after = groups[:at], groups[at + 1 :]
+    place = groups.index(group)
+    before, after = groups[:place], groups[place + 1 :]
     yield (*before, *after)
-    graph = apply_moves(whole, [d.move for group in before for d in group])
+    graph = apply_moves(whole, _moves(before))
     for scope in (graph, *loop_bodies(graph)):
         value = next((v for v in scope.producer if v.name == move.value), None)
         region = None if value is None else region_of(scope, value, move.axis)
         if value is not None and region is not None:
             unit = region.along[value].unit
             for chunk in (c * unit for c in chunk_grid(region.steps) if c * unit > move.chunk):
-                yield (*before, (*keeps, replace(decision, move=replace(move, chunk=chunk))), *after)
+                coarse = replace(decision, move=replace(move, chunk=chunk))
+                yield (*before, _Group(group.at, (*keeps, coarse)), *after)
             return
 
 
 def _told(begun: _Made, best: _Made) -> Widened:
     """Returns what came of it, with the reasons of the moves that changed."""
     times = f"estimated {begun.seconds * 1e3:.3g} ms -> {best.seconds * 1e3:.3g} ms for all of these"
-    chunks = {_name(d.move): d.move.chunk for group in begun.groups for d in group if isinstance(d.move, SplitAxis)}
     decisions: list[Decision] = []
-    for decision in (d for group in best.groups for d in group):
-        move = decision.move
-        if isinstance(move, SplitAxis):
-            old = chunks.pop(_name(move))
-            if old != move.chunk:
-                why = f"its chunk was {old} until the other splits were there: {times}"
-                decision = replace(decision, reason=f"{decision.reason}; {why}")
-        decisions.append(decision)
-    notes = (f"not needed once the other splits are there: {', '.join(map(str, chunks))}",) if chunks else ()
+    for group in best.groups:
+        *keeps, decision = group.decisions
+        old = begun.groups[group.at].decisions[-1].move
+        if decision.move != old and isinstance(old, SplitAxis):
+            why = f"its chunk was {old.chunk} until the other splits were there: {times}"
+            decision = replace(decision, reason=f"{decision.reason}; {why}")
+        decisions += [*keeps, decision]
+    left = {group.at for group in best.groups}
+    gone = [str(move) for group in begun.groups if group.at not in left for move in _moves((group,))]
+    notes = (f"not needed once the other splits are there: {', '.join(gone)}",) if gone else ()
     return Widened(best.graph, tuple(decisions), best.peak, best.seconds, notes)
-
-
-def _name(move: SplitAxis) -> str:
-    return f"{move.value} along axis {move.axis}"
