@@ -17,7 +17,7 @@ from memline.compiling import Build, Candidate, Compiler
 from memline.donation import Donations
 from memline.errors import ArgumentError, MemoryLimitError
 from memline.ir.emit import evaluate
-from memline.ir.graph import Graph, Value
+from memline.ir.graph import Graph, Loop, Node, Value
 from memline.ir.inplace import Takers, written_over
 from memline.ir.once import Places
 from memline.ir.served import kernel_notes, served_ops
@@ -409,7 +409,7 @@ def _require_room(graph: Graph, limit_bytes: int, alias_bytes: int, donated: Seq
     # How much more than this the program needs is not known before a plan is tried.
     more = f"raise the limit well over the {format_bytes(fixed, up=True)} that arguments and results take by themselves"
     raise MemoryLimitError(
-        fixed, limit_bytes, largest=_value_text(graph, largest), options=(more, *_ways_out(graph, donated))
+        fixed, limit_bytes, largest=_value_text(graph, largest), options=(more, *_ways_out(graph, donated, fixed))
     )
 
 
@@ -430,7 +430,7 @@ def _too_big(
         limit_bytes,
         outcome.floor_bytes,
         largest=_value_text(graph, largest) + (" over all devices" if each_bytes is not None else ""),
-        options=_ways_out(graph, donated),
+        options=_ways_out(graph, donated, outcome.floor_bytes or needed),
         floor_bound_by=f"{bound.node.kind} ({bound.node.source})" if bound and bound.node.source else "",
     )
 
@@ -445,16 +445,40 @@ def _value_text(graph: Graph, v: Value) -> str:
     return text
 
 
-def _ways_out(graph: Graph, donated: Sequence[bool]) -> list[str]:
+def _ways_out(graph: Graph, donated: Sequence[bool], least_needed_bytes: int) -> list[str]:
     """Returns what the user can do beside raising the limit."""
     wanted = {(v.shape, v.dtype) for v in graph.outputs}
-    least_bytes = max(1, sum(v.size_bytes for v in graph.inputs) // 64)  # less would not help
+    least_bytes = max(1, least_needed_bytes // 64)  # less would not help
     ways = []
     for index, v in enumerate(graph.inputs):
         is_donated = index < len(donated) and donated[index]
         if not is_donated and v.size_bytes >= least_bytes and (v.shape, v.dtype) in wanted:
             ways.append(f"donate argument leaf {index} ({format_bytes(v.size_bytes)})")
-    return [*ways[:2], "return less"]
+    held = _read_by_a_loop(graph, least_needed_bytes // 2)
+    if held is not None:
+        value, loop = held
+        about = f"make {_value_text(graph, value)} inside the loop at {loop.source}"
+        ways.insert(0, f"{about} that reads it, for each step")
+    if 8 * sum(v.size_bytes for v in graph.outputs) >= least_needed_bytes:
+        ways.append("return less")
+    return ways[:3]
+
+
+def _read_by_a_loop(graph: Graph, least_bytes: int) -> tuple[Value, Node] | None:
+    """Returns the largest value, if it is that large, that is made once and read whole by all steps of a user's loop.
+
+    Such a value is held while the loop runs; if each step made it, it could be made in pieces.
+    """
+    found: list[tuple[Value, Node]] = []
+    for node in graph.nodes:
+        if node.source is None:
+            continue
+        if isinstance(node, Loop):
+            found += [(v, node) for v in node.whole]
+        elif node.kind == "while":
+            found += [(v, node) for v in node.inputs[: len(node.inputs) - len(node.carried)]]
+    found = [(v, node) for v, node in found if v in graph.producer and v.size_bytes >= max(1, least_bytes)]
+    return max(found, key=lambda each: each[0].size_bytes, default=None)
 
 
 @functools.cache
