@@ -15,9 +15,9 @@ from memline.analysis.fusion import model_for
 from memline.analysis.machine import machine_for
 from memline.compiling import Build, Candidate, Compiler
 from memline.donation import Donations
-from memline.errors import ArgumentError, MemoryLimitError
+from memline.errors import ArgumentError
 from memline.ir.emit import evaluate
-from memline.ir.graph import Graph, Loop, Node, Value
+from memline.ir.graph import Graph
 from memline.ir.inplace import Takers, written_over
 from memline.ir.once import Places
 from memline.ir.served import kernel_notes, served_ops
@@ -36,6 +36,7 @@ from memline.plan.plan import Plan
 from memline.plan.search import Outcome, replay, search
 from memline.plancache.key import Circumstances
 from memline.plancache.memory import Memory
+from memline.shortfall import held_bytes, require_room, too_big
 from memline.tuning import tuned
 from memline.units import format_bytes
 
@@ -208,7 +209,7 @@ class Planner:
         else:
             if self._spread:  # a device holds a part of arguments and results: the rest is as if it were donated
                 each = compiler.candidate(graph).peak
-                alias_bytes = sum(_held_bytes(graph)) - (each.total_bytes - each.temp_bytes - each.hidden_bytes)
+                alias_bytes = sum(held_bytes(graph)) - (each.total_bytes - each.temp_bytes - each.hidden_bytes)
             asked = Circumstances(
                 spec.limit_bytes,
                 alias_bytes,
@@ -305,7 +306,7 @@ def _searched(
     finish: Callable[[Planned], Planned] = lambda planned: planned,
 ) -> Planned:
     """Returns the program of the best plan found, and finished, by this process or by an earlier one."""
-    _require_room(graph, asked.limit_bytes, asked.alias_bytes, asked.donated)
+    require_room(graph, asked.limit_bytes, asked.alias_bytes, asked.donated)
     memory = Memory(graph, asked)
     recalled = memory.recall()
     if recalled is not None:
@@ -360,7 +361,7 @@ def _planned(
     candidate = compiler.candidate(outcome.graph)
     if limit_bytes is not None and candidate.peak.total_bytes > limit_bytes:
         each_bytes = compiler.judge(compiler.whole) if is_spread else None
-        raise _too_big(compiler.whole, outcome, limit_bytes, donated, each_bytes)
+        raise too_big(compiler.whole, outcome, limit_bytes, donated, each_bytes)
     plan = _plan_of(outcome, limit_bytes, compiler, candidate, time.perf_counter() - began)
     return Planned(plan, outcome.graph, candidate)
 
@@ -392,93 +393,6 @@ def _plan_of(
         left_whole=outcome.left_whole,
         notes=(*outcome.notes, *compiler.notes),
     )
-
-
-def _held_bytes(graph: Graph) -> tuple[int, int]:
-    """Returns the bytes of arguments and of results, each once."""
-    arguments = sum(v.size_bytes for v in (*graph.inputs, *graph.consts))
-    return arguments, sum(v.size_bytes for v in set(graph.outputs))
-
-
-def _require_room(graph: Graph, limit_bytes: int, alias_bytes: int, donated: Sequence[bool]) -> None:
-    """Raises where arguments and results alone are over the limit: no plan can help then."""
-    fixed = sum(_held_bytes(graph)) - alias_bytes
-    if fixed <= limit_bytes:
-        return
-    largest = max((*graph.inputs, *graph.consts, *graph.outputs), key=lambda v: v.size_bytes)
-    # How much more than this the program needs is not known before a plan is tried.
-    more = f"raise the limit well over the {format_bytes(fixed, up=True)} that arguments and results take by themselves"
-    raise MemoryLimitError(
-        fixed, limit_bytes, largest=_value_text(graph, largest), options=(more, *_ways_out(graph, donated, fixed))
-    )
-
-
-def _too_big(
-    graph: Graph, outcome: Outcome, limit_bytes: int, donated: Sequence[bool], each_bytes: int | None = None
-) -> MemoryLimitError:
-    """Returns the error of a program that no plan makes fit.
-
-    Where arrays are spread over devices, `each_bytes` is what the program as written takes on each of them.
-    """
-    worst = outcome.whole_peak.worst
-    held = [v for v in worst.live if v in graph.producer] if worst else []
-    largest = max((*held, *graph.outputs, *graph.inputs), key=lambda v: v.size_bytes)
-    needed = max(outcome.whole_peak.total_bytes if each_bytes is None else each_bytes, outcome.floor_bytes or 0)
-    bound = outcome.peak.worst
-    return MemoryLimitError(
-        needed,
-        limit_bytes,
-        outcome.floor_bytes,
-        largest=_value_text(graph, largest) + (" over all devices" if each_bytes is not None else ""),
-        options=_ways_out(graph, donated, outcome.floor_bytes or needed),
-        floor_bound_by=f"{bound.node.kind} ({bound.node.source})" if bound and bound.node.source else "",
-    )
-
-
-def _value_text(graph: Graph, v: Value) -> str:
-    text = f"{v.aval.str_short()} ({format_bytes(v.size_bytes)})"
-    maker = graph.producer.get(v)
-    if maker is not None and maker.source is not None:
-        return f"{text} from {maker.source}"
-    if v in graph.inputs:
-        return f"{text}, argument leaf {graph.inputs.index(v)}"
-    return text
-
-
-def _ways_out(graph: Graph, donated: Sequence[bool], least_needed_bytes: int) -> list[str]:
-    """Returns what the user can do beside raising the limit."""
-    wanted = {(v.shape, v.dtype) for v in graph.outputs}
-    least_bytes = max(1, least_needed_bytes // 64)  # less would not help
-    ways = []
-    for index, v in enumerate(graph.inputs):
-        is_donated = index < len(donated) and donated[index]
-        if not is_donated and v.size_bytes >= least_bytes and (v.shape, v.dtype) in wanted:
-            ways.append(f"donate argument leaf {index} ({format_bytes(v.size_bytes)})")
-    held = _read_by_a_loop(graph, least_needed_bytes // 2)
-    if held is not None:
-        value, loop = held
-        about = f"make {_value_text(graph, value)} inside the loop at {loop.source}"
-        ways.insert(0, f"{about} that reads it, for each step")
-    if 8 * sum(v.size_bytes for v in graph.outputs) >= least_needed_bytes:
-        ways.append("return less")
-    return ways[:3]
-
-
-def _read_by_a_loop(graph: Graph, least_bytes: int) -> tuple[Value, Node] | None:
-    """Returns the largest value, if it is that large, that is made once and read whole by all steps of a user's loop.
-
-    Such a value is held while the loop runs; if each step made it, it could be made in pieces.
-    """
-    found: list[tuple[Value, Node]] = []
-    for node in graph.nodes:
-        if node.source is None:
-            continue
-        if isinstance(node, Loop):
-            found += [(v, node) for v in node.whole]
-        elif node.kind == "while":
-            found += [(v, node) for v in node.inputs[: len(node.inputs) - len(node.carried)]]
-    found = [(v, node) for v, node in found if v in graph.producer and v.size_bytes >= max(1, least_bytes)]
-    return max(found, key=lambda each: each[0].size_bytes, default=None)
 
 
 @functools.cache
