@@ -217,7 +217,11 @@ def test_measured_peaks_stay_within_what_is_reported_and_hidden(name):
     compiled = jax.jit(program).lower(*args).compile(compiler_options=OPTIONS)
     peak = compiled_peak(compiled)
     told = peak.total_bytes - peak.argument_bytes
-    found = measure_compiled(compiled, tuple(args), repeats=0).peak_bytes
-    assert found <= 1.05 * told + 8 * MIB
-    assert told <= 1.5 * found + 8 * MIB
+    found: list[int] = []
+    # How much of their scratch threads hold at once depends on how far one gets ahead of the other: 28 or 38 MB of the
+    # transposed products' 57. What is told is the most that they may hold.
+    while not found or (told > 1.5 * max(found) + 8 * MIB and len(found) < 6):
+        found.append(measure_compiled(compiled, tuple(args), repeats=0).peak_bytes)
+    assert max(found) <= 1.05 * told + 8 * MIB
+    assert told <= 1.5 * max(found) + 8 * MIB
     assert peak.hidden_bytes > MIB
