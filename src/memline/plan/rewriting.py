@@ -21,6 +21,7 @@ from memline.plan.apply import apply_moves
 from memline.plan.candidates import Target
 from memline.plan.moves import Rewrite
 from memline.plan.plan import Decision
+from memline.plan.state import State
 from memline.rewrites.find import rewritings
 from memline.rewrites.rule import Rewriting, is_allowed
 from memline.rewrites.rule import table as rules
@@ -39,17 +40,6 @@ _EFFORT = 6_000
 """Nodes of programs of which peak and time are estimated, some ten thousand in a second; the best offers come first."""
 
 
-@dataclass(frozen=True, eq=False)
-class Rewritten:
-    """A program after the rewritings that pay."""
-
-    graph: Graph
-    decisions: tuple[Decision, ...]
-    peak: Peak
-    seconds: float
-    notes: tuple[str, ...]
-
-
 @dataclass(frozen=True)
 class Effect:
     """What a rewriting saves in the scope that it is in: bytes of arrays no longer made, and operations."""
@@ -62,15 +52,15 @@ class Effect:
     """Whether one of these is a good part of what it replaces."""
 
 
-def rewritten(graph: Graph, peak: Peak, seconds: float, target: Target, options: Options) -> Rewritten:
+def rewritten(graph: Graph, peak: Peak, seconds: float, target: Target, options: Options) -> State:
     """Returns the program with every rewriting that options allow and that pays, to a fixpoint.
 
     What does not pay by itself is weighed once more with the others of its rule: an array vanishes only with the last
     of those that read it.
     """
     weighing = _Weighing(target, options)
-    state = Rewritten(graph, (), peak, seconds, ())
-    better: Rewritten | None = state if options.rewrites else None
+    state = State(graph, (), peak, seconds, ())
+    better: State | None = state if options.rewrites else None
     while better is not None:
         state = better
         better = weighing.next(state) or weighing.together(state)
@@ -100,7 +90,7 @@ class _Weighing:
         """What is told of the rewritings that were refused."""
         return (*self._disallowed, *(why for moves in self._refused.values() for _, why in moves.values() if why))
 
-    def next(self, state: Rewritten) -> Rewritten | None:
+    def next(self, state: State) -> State | None:
         """Returns the state after the first rewriting that pays and was not weighed before.
 
         Where several rules offer to replace the same value, the fastest is taken; the first of those that are as fast.
@@ -122,7 +112,7 @@ class _Weighing:
                 break
         return None
 
-    def _weighed(self, state: Rewritten, scope: Graph, found: Rewriting, turns: float) -> Rewritten | None:
+    def _weighed(self, state: State, scope: Graph, found: Rewriting, turns: float) -> State | None:
         """Returns the state after a rewriting, if it is allowed, pays and was not weighed before."""
         move = Rewrite(found.value.name, found.rule)
         if move in self._seen:
@@ -138,12 +128,12 @@ class _Weighing:
             return None
         about = f"{found.rule}{_where(scope, found.value)}, {found.tag}"
         after = "" if is_joint else self._after(state, {move: f"{about}: {_saved_text(effect)}"})
-        if isinstance(after, Rewritten):
+        if isinstance(after, State):
             return after
         self._refused.setdefault(found.rule, {})[move] = about, f"{what} {after}" if after else ""
         return None
 
-    def together(self, state: Rewritten) -> Rewritten | None:
+    def together(self, state: State) -> State | None:
         """Returns the state after all rewritings of one rule that do not pay one by one, where they do together."""
         for rule, refused in self._refused.items():
             if len(refused) < 2 and not rules()[rule].joint:
@@ -156,12 +146,12 @@ class _Weighing:
                     done[move] = about
             together = f"one of {len(done)} that pay together"
             after = self._after(state, {move: f"{about}: {together}" for move, about in done.items()})
-            if isinstance(after, Rewritten):
+            if isinstance(after, State):
                 del self._refused[rule]
                 return after
         return None
 
-    def _after(self, state: Rewritten, moves: dict[Rewrite, str]) -> Rewritten | str:
+    def _after(self, state: State, moves: dict[Rewrite, str]) -> State | str:
         """Returns the state after moves, given with their reasons; or why they do not pay, "" if they bring nothing."""
         graph = apply_moves(state.graph, moves)
         self._effort += graph.size
@@ -176,7 +166,7 @@ class _Weighing:
         saved_bytes = state.peak.total_bytes - peak.total_bytes
         last = next(reversed(moves), None)
         new = (Decision(m, f"{why}; {times}", saved_bytes if m is last else 0) for m, why in moves.items())
-        return Rewritten(graph, (*state.decisions, *new), peak, seconds, ())
+        return State(graph, (*state.decisions, *new), peak, seconds, ())
 
 
 def _is_less(after: float, before: float) -> bool:
@@ -246,7 +236,7 @@ def _turns(graph: Graph, times: float = 1.0) -> Iterator[tuple[Graph, float]]:
             yield from _turns(body, times * often)
 
 
-def _matters(effect: Effect, turns: float, state: Rewritten, target: Target) -> bool:
+def _matters(effect: Effect, turns: float, state: State, target: Target) -> bool:
     """Whether an effect can show in the figures of the whole program, if its scope runs so many times."""
     in_temporaries = max(effect.saved_bytes, effect.narrowed_bytes) > _LEAST_SHARE * state.peak.temp_bytes
     return in_temporaries or _saved_seconds(effect, target) * turns > _LEAST_SHARE * state.seconds

@@ -7,7 +7,7 @@ measured error and the search runs again; a handful of compiles decide.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from memline.analysis.fusion import model_for
 from memline.analysis.machine import machine_for
@@ -24,6 +24,7 @@ from memline.plan.candidates import Candidate, Target, candidates
 from memline.plan.moves import SplitAxis, TurnProducts
 from memline.plan.plan import Decision
 from memline.plan.rewriting import rewritten
+from memline.plan.state import State
 from memline.plan.widen import widened
 from memline.rules import table
 from memline.units import format_bytes
@@ -60,19 +61,10 @@ class Outcome:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class _State:
-    graph: Graph
-    decisions: tuple[Decision, ...]
-    peak: Peak
-    seconds: float
-    notes: tuple[str, ...] = field(default=())
-
-
 class _Trials:
     """What has been compiled so far in one search: the smallest is the best, unless one that fits too is faster."""
 
-    def __init__(self, judge: Judge, limit_bytes: int, whole: _State) -> None:
+    def __init__(self, judge: Judge, limit_bytes: int, whole: State) -> None:
         self._judge = judge
         self._limit_bytes = limit_bytes
         self.best = whole
@@ -86,7 +78,7 @@ class _Trials:
     def fits(self) -> bool:
         return self.floor_bytes is not None and self.floor_bytes <= self._limit_bytes
 
-    def add(self, state: _State) -> int:
+    def add(self, state: State) -> int:
         """Compiles a state, and returns its compiled peak."""
         compiled_bytes = self._judge(state.graph)
         self.count += 1
@@ -94,7 +86,7 @@ class _Trials:
             self.best, self.best_bytes, self.floor_bytes = state, compiled_bytes, compiled_bytes
         return compiled_bytes
 
-    def prefer(self, state: _State) -> bool:
+    def prefer(self, state: State) -> bool:
         """Compiles a state that is faster than the best, and takes it if it fits; whether it does."""
         compiled_bytes = self._judge(state.graph)
         self.count += 1
@@ -129,7 +121,7 @@ def search(
     """
     target = Target(limit_bytes, alias_bytes, model_for(platform, kernels=kernels), machine_for(platform), takers)
     peak = target.peak(graph)
-    whole = _State(graph, (), peak, target.seconds(graph, peak))
+    whole = State(graph, (), peak, target.seconds(graph, peak))
     starts = _starts(whole, target, options)
     trials = _Trials(judge, limit_bytes, whole)
     lowered = target
@@ -231,11 +223,10 @@ def _try_widened(trials: _Trials, whole: Graph, target: Target, limit_bytes: int
     found = widened(whole, decisions, roomy)
     if found is None:
         return False
-    notes = (*state.notes, *found.notes)
-    return trials.prefer(_finished(_State(found.graph, found.decisions, found.peak, found.seconds, notes), roomy))
+    return trials.prefer(_finished(replace(found, notes=(*state.notes, *found.notes)), roomy))
 
 
-def _finished(state: _State, target: Target) -> _State:
+def _finished(state: State, target: Target) -> State:
     """Returns what is compiled for a state: its graph with products in the backend's order, if that fits too."""
     names = slow_products(state.graph, target.machine)
     if not names:
@@ -247,7 +238,7 @@ def _finished(state: _State, target: Target) -> _State:
         return state
     reason = "products in loops run faster on transposed chunks of their left operands"
     decisions = (*state.decisions, Decision(move, reason))
-    return _State(graph, decisions, peak, target.seconds(graph, peak), state.notes)
+    return State(graph, decisions, peak, target.seconds(graph, peak), state.notes)
 
 
 def _lowered(target: Target, planned: Peak, tried: list[tuple[int, int]], limit_bytes: int) -> Target:
@@ -274,21 +265,21 @@ def _lowered(target: Target, planned: Peak, tried: list[tuple[int, int]], limit_
     return replace(target, limit_bytes=min(lower, planned_bytes - 1, target.limit_bytes - 1))
 
 
-def _starts(whole: _State, target: Target, options: Options) -> tuple[_State, ...]:
+def _starts(whole: State, target: Target, options: Options) -> tuple[State, ...]:
     """Returns the programs to plan from: the rewritten one, where rewriting pays, and the one as written."""
     found = rewritten(whole.graph, whole.peak, whole.seconds, target, options)
     as_written = replace(whole, notes=found.notes)
     if not found.decisions:
         return (as_written,)
-    return _State(found.graph, found.decisions, found.peak, found.seconds, found.notes), as_written
+    return found, as_written
 
 
-def _plan_from(starts: tuple[_State, ...], target: Target, asked: Target, options: Options) -> _State:
+def _plan_from(starts: tuple[State, ...], target: Target, asked: Target, options: Options) -> State:
     """Returns the fastest plan that fits `target` from any start, or the smallest.
 
     What fits as it is, and takes no longer than the program as written, is not compared with splits of that.
     """
-    states: list[_State] = []
+    states: list[State] = []
     for start in starts:
         states.append(_plan_for(start, target, asked, options))
         is_whole = states[-1].decisions == start.decisions and states[-1].peak.total_bytes <= target.limit_bytes
@@ -298,7 +289,7 @@ def _plan_from(starts: tuple[_State, ...], target: Target, asked: Target, option
     return min(fitting, key=lambda s: s.seconds) if fitting else min(states, key=lambda s: s.peak.total_bytes)
 
 
-def _told(best: _State, starts: tuple[_State, ...]) -> tuple[str, ...]:
+def _told(best: State, starts: tuple[State, ...]) -> tuple[str, ...]:
     """Returns the notes of a plan, with the rewritings that it goes without although they seemed to pay."""
     paid = starts[0].decisions
     if not paid or best.decisions[: len(paid)] == paid:
@@ -307,7 +298,7 @@ def _told(best: _State, starts: tuple[_State, ...]) -> tuple[str, ...]:
     return (*best.notes, f"without rewriting the program is split better under this limit: {moves} not made")
 
 
-def _plan_for(whole: _State, target: Target, asked: Target, options: Options) -> _State:
+def _plan_for(whole: State, target: Target, asked: Target, options: Options) -> State:
     """Makes moves until the model says that the program fits `target`, or nothing helps any more."""
     state = whole
     if state.peak.total_bytes <= target.limit_bytes:
@@ -320,7 +311,7 @@ def _plan_for(whole: _State, target: Target, asked: Target, options: Options) ->
     return min(state, _moved(_slimmed(whole, target), thorough, asked, options), key=lambda s: s.peak.total_bytes)
 
 
-def _moved(state: _State, target: Target, asked: Target, options: Options) -> _State:
+def _moved(state: State, target: Target, asked: Target, options: Options) -> State:
     """Returns the state after split upon split, until it fits or nothing helps."""
     for _ in range(options.max_moves):
         if state.peak.total_bytes <= target.limit_bytes:
@@ -332,7 +323,7 @@ def _moved(state: _State, target: Target, asked: Target, options: Options) -> _S
     return state
 
 
-def _slimmed(state: _State, target: Target) -> _State:
+def _slimmed(state: State, target: Target) -> State:
     """Returns the state with smaller tapes, where they bring the peak down."""
     for move, saved_bytes in tape_moves(state.graph):
         graph = apply_moves(state.graph, [move])
@@ -340,11 +331,11 @@ def _slimmed(state: _State, target: Target) -> _State:
         if state.peak.total_bytes - peak.total_bytes > _SLIM_SHARE * state.peak.temp_bytes:
             reason = f"{format_bytes(saved_bytes)} of what a loop leaves for later ones follows cheaply from the rest"
             decision = Decision(move, reason, state.peak.total_bytes - peak.total_bytes)
-            state = _State(graph, (*state.decisions, decision), peak, target.seconds(graph, peak), state.notes)
+            state = State(graph, (*state.decisions, decision), peak, target.seconds(graph, peak), state.notes)
     return state
 
 
-def _faster(state: _State, target: Target, options: Options) -> _State | None:
+def _faster(state: State, target: Target, options: Options) -> State | None:
     """Returns a split of a program that fits already, if it is clearly faster on the model."""
     worst = state.peak.worst
     if not options.split_for_speed or worst is None or state.peak.temp_bytes < 32 << 20:
@@ -356,7 +347,7 @@ def _faster(state: _State, target: Target, options: Options) -> _State | None:
     return _after(state, best, target)
 
 
-def _best_move(state: _State, target: Target) -> Candidate | None:
+def _best_move(state: State, target: Target) -> Candidate | None:
     """Returns the fastest candidate that fits; else the one that comes nearest, if it helps at all."""
     tried: set[int] = set()
     excess = state.peak.excess_bytes(target.limit_bytes)
@@ -375,7 +366,7 @@ def _best_move(state: _State, target: Target) -> Candidate | None:
     return None
 
 
-def _is_worth_it(candidate: Candidate, state: _State, excess_bytes: int) -> bool:
+def _is_worth_it(candidate: Candidate, state: State, excess_bytes: int) -> bool:
     """Whether a candidate brings a program that is `excess_bytes` over the limit nearer to it, or under it."""
     if candidate.fits:
         return excess_bytes > 0
@@ -393,7 +384,7 @@ def _octave(n_bytes: int) -> int:
     return n_bytes.bit_length()
 
 
-def _after(state: _State, candidate: Candidate, asked: Target) -> _State:
+def _after(state: State, candidate: Candidate, asked: Target) -> State:
     reason = _reason(state, candidate, asked)
     saved_bytes = state.peak.total_bytes - candidate.peak.total_bytes
     new = tuple(
@@ -401,10 +392,10 @@ def _after(state: _State, candidate: Candidate, asked: Target) -> _State:
                  saved_bytes if move is candidate.moves[-1] else 0)
         for move in candidate.moves
     )  # fmt: skip
-    return _State(candidate.graph, (*state.decisions, *new), candidate.peak, candidate.seconds, state.notes)
+    return State(candidate.graph, (*state.decisions, *new), candidate.peak, candidate.seconds, state.notes)
 
 
-def _reason(state: _State, candidate: Candidate, asked: Target) -> str:
+def _reason(state: State, candidate: Candidate, asked: Target) -> str:
     seed = candidate.seed
     # Inside a loop the seed's own source says where; at the top the node that made it does.
     maker = _maker_text(state.graph, candidate)

@@ -17,6 +17,7 @@ from memline.plan.apply import apply_moves, region_of
 from memline.plan.candidates import Target, chunk_grid
 from memline.plan.moves import Keep, Move, Recompute, SplitAxis
 from memline.plan.plan import Decision
+from memline.plan.state import State
 
 _GAIN = 0.9
 """A plan is changed where its estimated time falls to this share or less."""
@@ -35,18 +36,6 @@ class _Group:
 
 
 @dataclass(frozen=True, eq=False)
-class Widened:
-    """A plan with coarser splits, and its figures."""
-
-    graph: Graph
-    decisions: tuple[Decision, ...]
-    peak: Peak
-    seconds: float
-    notes: tuple[str, ...]
-    """Which splits were left out."""
-
-
-@dataclass(frozen=True, eq=False)
 class _Made:
     groups: tuple[_Group, ...]
     graph: Graph
@@ -54,7 +43,7 @@ class _Made:
     seconds: float
 
 
-def widened(whole: Graph, decisions: tuple[Decision, ...], target: Target) -> Widened | None:
+def widened(whole: Graph, decisions: tuple[Decision, ...], target: Target) -> State | None:
     """Returns the plan with larger chunks, or with splits left out, that fits and is clearly faster; None if none is.
 
     Args:
@@ -132,7 +121,7 @@ def _coarser(whole: Graph, groups: tuple[_Group, ...], group: _Group) -> Iterato
             return
 
 
-def _told(begun: _Made, best: _Made) -> Widened:
+def _told(begun: _Made, best: _Made) -> State:
     """Returns what came of it, with the reasons of the moves that changed."""
     times = f"estimated {begun.seconds * 1e3:.3g} ms -> {best.seconds * 1e3:.3g} ms for all of these"
     decisions: list[Decision] = []
@@ -146,4 +135,4 @@ def _told(begun: _Made, best: _Made) -> Widened:
     left = {group.at for group in best.groups}
     gone = [str(move) for group in begun.groups if group.at not in left for move in _moves((group,))]
     notes = (f"not needed once the other splits are there: {', '.join(gone)}",) if gone else ()
-    return Widened(best.graph, tuple(decisions), best.peak, best.seconds, notes)
+    return State(best.graph, tuple(decisions), best.peak, best.seconds, notes)
